@@ -1,0 +1,119 @@
+# Everything a developer or CI does. `make` alone lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+# PyTorch's CPU wheels are not on PyPI for Linux on x86-64: name their index (pytorch.org, "Get Started", Linux, Pip, CPU).
+TORCH_INDEX ?=
+MODEL ?=
+OUTPUT ?= build/package
+
+VENV := .venv
+VENV_EXPORT := .venv-export
+POETRY := .poetry/bin/poetry
+# pip installs what the lock says and honours the indexes and mirrors that the user has set up for it; Poetry would not.
+PIP_LOCKED := install --quiet --disable-pip-version-check --no-deps --require-hashes
+TORCH := $(shell sed -n 's/^torch = "\(.*\)"/torch==\1/p' pyproject.toml)
+
+##@ Use
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(VENV)/.main ## Serve the bundled model on 127.0.0.1:8000; Ctrl-C stops it
+	@echo 'Page:  http://127.0.0.1:8000/'
+	@echo "Try:   curl -s http://127.0.0.1:8000/predict -d '{\"text\": [\"I hate you.\", \"I love you.\"]}'"
+	@exec $(VENV)/bin/gunicorn
+
+.PHONY: export
+export: $(VENV_EXPORT)/.export ## Make a model package: MODEL=ID_OR_FOLDER OUTPUT=FOLDER
+	@$(VENV_EXPORT)/bin/python -m model_export $(if $(MODEL),--model $(MODEL)) --output $(OUTPUT)
+
+##@ Develop
+.PHONY: check
+check: $(VENV)/.dev ## Verify style, types, import rules and the lock; changes nothing
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache
+	$(POETRY) check --lock
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Repair what `check` finds, as far as tools can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+.PHONY: test
+test: $(VENV)/.dev redis-server ## Run the tests of the service (no PyTorch needed)
+	$(VENV)/bin/pytest
+
+.PHONY: test-export
+test-export: $(VENV_EXPORT)/.export ## Run the tests of the export (installs PyTorch for CPUs)
+	$(VENV_EXPORT)/bin/pytest tests/model_export
+
+.PHONY: lock
+lock: $(POETRY) ## Write poetry.lock anew after a change of pyproject.toml
+	$(POETRY) lock
+
+.PHONY: install
+install: $(VENV)/.dev ## Make .venv with everything that the service and its tests need
+
+.PHONY: install-export
+install-export: $(VENV_EXPORT)/.export ## Make .venv-export with PyTorch for CPUs and transformers
+
+.PHONY: clean
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) $(VENV_EXPORT) .poetry build .*_cache .hypothesis
+
+$(POETRY): | python
+	$(call make-venv,.poetry)
+	@.poetry/bin/pip install --quiet --disable-pip-version-check poetry==2.5.1 poetry-plugin-export==1.10.1
+
+$(VENV)/.main: poetry.lock | $(POETRY)
+	@echo 'Setting up $(VENV) (once, about half a minute) ...'
+	$(call make-venv,$(VENV))
+	@$(POETRY) export --only main | $(VENV)/bin/pip $(PIP_LOCKED) -r /dev/stdin
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.main
+	@$(POETRY) export --only dev | $(VENV)/bin/pip $(PIP_LOCKED) -r /dev/stdin
+	@touch $@
+
+# The lock holds torch as PyPI has it, with gigabytes of CUDA on Linux: torch comes first and as the CPU build, then all
+# others from the lock.
+$(VENV_EXPORT)/.export: poetry.lock | $(POETRY)
+	@echo 'Setting up $(VENV_EXPORT) (once, some minutes) ...'
+	$(call make-venv,$(VENV_EXPORT))
+	@if $(VENV_EXPORT)/bin/pip install --disable-pip-version-check --dry-run $(TORCH) $(TORCH_FROM) 2>&1 | grep -q nvidia-; then \
+	  echo 'error: $(TORCH) would bring gigabytes of CUDA here. Name the index of its CPU builds (pytorch.org, "Get' \
+	    'Started", Linux, Pip, CPU): make $(MAKECMDGOALS) TORCH_INDEX=...' >&2; exit 1; fi
+	@$(VENV_EXPORT)/bin/pip install --quiet --disable-pip-version-check $(TORCH) $(TORCH_FROM)
+	@$(POETRY) export --with dev,export | awk '/^[a-z]/ {wanted = !/^(torch==|triton==|nvidia-|cuda-)/} wanted' \
+	  | $(VENV_EXPORT)/bin/pip $(PIP_LOCKED) -r /dev/stdin
+	@touch $@
+
+TORCH_FROM := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+# make-venv FOLDER: Debian splits the venv module off into a package of its own.
+define make-venv
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get -qq update && apt-get -qq install -y python3-venv >/dev/null; } || \
+	  { echo 'error: $(PYTHON) cannot make virtual environments: install python3-venv' >&2; exit 1; }
+	@$(PYTHON) -m venv $(1)
+endef
+
+.PHONY: python
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
+	  { echo 'error: Valence needs Python 3.11 to 3.13; name one: make PYTHON=python3.11 $(MAKECMDGOALS)' >&2; exit 1; }
+
+.PHONY: redis-server
+redis-server:
+	@command -v redis-server >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get -qq update && apt-get -qq install -y redis-server >/dev/null; } || \
+	  { echo 'error: the tests need redis-server: install it (Debian: apt-get install redis-server)' >&2; exit 1; }
