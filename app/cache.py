@@ -1,0 +1,105 @@
+"""Scores already known: in process first, Redis behind it.
+
+Values are ready-made parts of a response, keyed by the model's digest and a 128-bit hash of the text, so a new model
+never meets an old score and no text is stored. Redis is an accelerator, never a dependency: it fails open.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+
+from app.metrics import CACHE_BYTES, CACHE_ENTRIES
+from app.model import Answer
+
+ENTRY_OVERHEAD_BYTES = 320
+"""Python's own share of one entry (dict slot, two bytes objects, two tuples, a float), measured with tracemalloc."""
+TTL_JITTER = 0.1
+"""Share of the TTL that is taken off at random: texts cached together must not all expire together."""
+
+
+class Keys:
+    """Text -> cache key: a prefix, the model's digest, and a 128-bit BLAKE2b of the text."""
+
+    def __init__(self, digest: str) -> None:
+        self._prefix = f"valence:{digest[:16]}:".encode()
+
+    def __call__(self, text: str) -> bytes:
+        """Key of one text; raises UnicodeEncodeError on lone surrogates, which requests cannot hold."""
+        return self._prefix + blake2b(text.encode(), digest_size=16).digest()
+
+
+def jittered(ttl_seconds: float) -> float:
+    """The TTL minus up to a tenth of it."""
+    return ttl_seconds * (1 - TTL_JITTER * random.random())  # noqa: S311 - spreads expiry, guards nothing
+
+
+def pack(answer: Answer) -> bytes:
+    """Answer -> stored bytes: one flag character, then the fragment."""
+    return (b"1" if answer.truncated else b"0") + answer.fragment
+
+
+def unpack(stored: bytes) -> Answer | None:
+    """Stored bytes -> answer; None when they are not ours, so that a foreign value is a miss and not a broken body."""
+    if stored[:1] not in (b"0", b"1") or not stored.startswith(b"[{", 1) or not stored.endswith(b"}]"):
+        return None
+    return Answer(stored[1:], stored[:1] == b"1")
+
+
+class MemoryCache:
+    """The first tier: least recently used entries leave when there are too many, too large or too old ones.
+
+    Lives on the event loop alone, so it needs no lock.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_entries: int,
+        max_bytes: int,
+        ttl_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._ttl_seconds = ttl_seconds
+        self._clock = clock
+        self._entries: dict[bytes, tuple[Answer, float]] = {}  # oldest use first
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def size_bytes(self) -> int:
+        """Estimated memory of all entries."""
+        return self._bytes
+
+    def get(self, key: bytes) -> Answer | None:
+        """The answer kept under `key`, which thereby becomes the most recently used one."""
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return None
+        if entry[1] < self._clock():
+            self._bytes -= _size(key, entry[0])
+            return None
+        self._entries[key] = entry
+        return entry[0]
+
+    def put(self, items: Iterable[tuple[bytes, Answer]]) -> None:
+        """Keep answers, and drop those least recently used until the bounds hold again."""
+        for key, answer in items:
+            old = self._entries.pop(key, None)
+            if old is not None:
+                self._bytes -= _size(key, old[0])
+            self._entries[key] = (answer, self._clock() + jittered(self._ttl_seconds))
+            self._bytes += _size(key, answer)
+        while self._entries and (len(self._entries) > self._max_entries or self._bytes > self._max_bytes):
+            oldest = next(iter(self._entries))
+            self._bytes -= _size(oldest, self._entries.pop(oldest)[0])
+        CACHE_ENTRIES.set(len(self._entries))
+        CACHE_BYTES.set(self._bytes)
+
+
+def _size(key: bytes, answer: Answer) -> int:
+    return len(key) + len(answer.fragment) + ENTRY_OVERHEAD_BYTES

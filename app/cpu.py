@@ -1,0 +1,113 @@
+"""How much CPU this process may use, and what kind of CPU it is.
+
+`os.cpu_count()` counts the host's cores. Threads sized by it are throttled in a container with a CPU limit
+(text-embeddings-inference#170: six times slower), so the quota of the cgroup decides.
+"""
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+PROC = Path("/proc")
+RELEVANT_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+"""Instructions that decide how int8 inference runs here (x86, then Arm)."""
+
+
+@dataclass(frozen=True)
+class ThreadPlan:
+    """Threads for inference in each worker, and what they were derived from."""
+
+    threads: int
+    quota_cores: float | None
+    """CPU quota of the cgroup in cores; None: no limit."""
+    affinity_cores: int
+    workers: int
+
+
+def plan_threads(*, workers: int = 1, requested: int = 0, cgroup: Path = CGROUP, proc: Path = PROC) -> ThreadPlan:
+    """Give each worker its whole share of the quota, at least one thread. `requested` > 0 overrides it."""
+    quota = cpu_quota(cgroup, proc)
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # A fraction of a core is left for the event loop: a thread on half a core would stall half of each period.
+    share = min(affinity, quota) / workers if quota else affinity / workers
+    return ThreadPlan(requested or max(1, int(share)), quota, affinity, workers)
+
+
+def cpu_quota(cgroup: Path = CGROUP, proc: Path = PROC) -> float | None:
+    """Cores granted by the tightest cgroup from this process upwards (v2 `cpu.max`, v1 `cpu.cfs_*`); None: no limit.
+
+    In a container the own cgroup is usually mounted as the root; on a host the path stands in /proc/self/cgroup.
+    """
+    quotas = []
+    for root, relative in _cgroup_folders(cgroup, proc):
+        folders = [root / relative, *(root / relative).parents]
+        for folder in folders[: folders.index(root) + 1]:
+            quota = _quota_v2(folder) or _quota_v1(folder)
+            if quota:
+                quotas.append(quota)
+    return min(quotas, default=None)
+
+
+def _cgroup_folders(cgroup: Path, proc: Path) -> list[tuple[Path, str]]:
+    """Every (mount, path below it) that may hold a CPU limit for this process."""
+    folders = [(cgroup, "."), (cgroup / "cpu", "."), (cgroup / "cpu,cpuacct", ".")]
+    try:
+        lines = (proc / "self" / "cgroup").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return folders
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        below = path.strip("/") or "."
+        if ".." in below.split("/"):  # outside of our cgroup namespace
+            continue
+        if controllers == "":
+            folders += [(cgroup, below), (cgroup / "unified", below)]
+        elif "cpu" in controllers.split(","):
+            folders.append((cgroup / controllers, below))
+    return folders
+
+
+def _quota_v2(folder: Path) -> float | None:
+    """`cpu.max` holds "max 100000" or "50000 100000" (quota and period in microseconds)."""
+    try:
+        quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _quota_v1(folder: Path) -> float | None:
+    try:
+        quota = int((folder / "cpu.cfs_quota_us").read_text(encoding="ascii"))
+        period = int((folder / "cpu.cfs_period_us").read_text(encoding="ascii"))
+        return quota / period if quota > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def cpu_flags(proc: Path = PROC) -> list[str]:
+    """Those of `RELEVANT_FLAGS` that this CPU has; empty where the system does not tell."""
+    try:
+        text = (proc / "cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return []
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            present = set(value.split())
+            return [flag for flag in RELEVANT_FLAGS if flag in present]
+    return []
+
+
+def cpu_name(proc: Path = PROC) -> str:
+    """The CPU's model name, or its architecture where there is none."""
+    try:
+        for line in (proc / "cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.machine()

@@ -1,0 +1,140 @@
+"""One worker's life: loading, checked, warm, ready, draining, closed.
+
+The model is loaded beside the event loop, so that the probes answer from the first moment, and `/readyz` turns to 200
+only when the golden texts have scored as in the manifest and the first-time costs are paid.
+"""
+
+import asyncio
+import signal
+import threading
+from contextlib import AsyncExitStack
+from types import FrameType
+
+import structlog
+
+from app.batching import Batcher
+from app.cache import Keys, MemoryCache
+from app.cpu import cpu_flags, plan_threads
+from app.errors import NotReady
+from app.metrics import MODEL_INFO, REJECTED
+from app.model import Classifier, GoldenMismatch
+from app.package import Package
+from app.redis_tier import RedisTier
+from app.scoring import Scorer
+from app.settings import Settings
+
+log = structlog.get_logger()
+
+
+class Lifecycle:
+    """Owns what answers predictions, and knows whether it may. Raises PackageError for an unusable package."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.package = Package(settings.model_dir)
+        self.plan = plan_threads(workers=settings.workers, requested=settings.threads)
+        self.golden_difference: float | None = None
+        self.draining = False
+        self._not_ready: str | None = "the model is being loaded"
+        self._scorer: Scorer | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._resources = AsyncExitStack()
+
+    @property
+    def status(self) -> str:
+        """One line for people: "ready", or why not."""
+        return "draining: this process was told to stop" if self.draining else self._not_ready or "ready"
+
+    @property
+    def scorer(self) -> Scorer:
+        """What scores texts; while draining, too. Raises NotReady before it may."""
+        if self._scorer is None or self._not_ready:
+            REJECTED.labels("not_ready").inc()
+            raise NotReady(self._not_ready or "not started", headers={"Retry-After": "1"})
+        return self._scorer
+
+    async def start(self) -> None:
+        """Begin to load; returns at once."""
+        log.info(
+            "starting",
+            model=self.package.manifest.name,
+            digest=self.package.digest[:16],
+            threads=self.plan.threads,
+            quota_cores=self.plan.quota_cores,
+            affinity_cores=self.plan.affinity_cores,
+            cpu_flags=cpu_flags(),
+        )
+        self._loading = asyncio.create_task(self._load())
+
+    async def stop(self) -> None:
+        """Let go of everything, in reverse order."""
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.gather(self._loading, return_exceptions=True)
+        await self._resources.aclose()
+
+    async def _load(self) -> None:
+        try:
+            classifier = await asyncio.to_thread(Classifier, self.package)
+            self._not_ready = "the golden texts are being checked"
+            self.golden_difference = await asyncio.to_thread(classifier.check_golden)
+            await asyncio.to_thread(classifier.warm_up)
+            self._scorer = await self._assemble(classifier)
+        except GoldenMismatch as exc:
+            self._not_ready = f"golden check failed: {exc}"
+            log.error("golden_check_failed", reason=str(exc))  # noqa: TRY400 - the reason is the whole story
+        except Exception as exc:  # the process stays up, so that the probe can say why it is not ready
+            self._not_ready = f"the model could not be loaded: {exc}"
+            log.exception("load_failed")
+        else:
+            self._not_ready = None
+            MODEL_INFO.labels(self.package.manifest.name, self.package.digest[:16]).set(1)
+            log.info("ready", golden_difference=self.golden_difference)
+
+    async def _assemble(self, classifier: Classifier) -> Scorer:
+        settings = self.settings
+        redis = None
+        if settings.redis_url is not None:
+            tier = RedisTier(
+                settings.redis_url,
+                timeout_seconds=settings.redis_timeout_seconds,
+                ttl_seconds=settings.cache_ttl_seconds,
+            )
+            redis = await self._resources.enter_async_context(tier)
+        scorer = Scorer(
+            encoder=classifier.encoder,
+            batcher=Batcher(
+                classifier.fragments,
+                threads=self.plan.threads,
+                max_batch_tokens=settings.max_batch_tokens,
+                max_queue_tokens=settings.max_queue_tokens,
+            ),
+            keys=Keys(self.package.digest),
+            memory=MemoryCache(
+                max_entries=settings.cache_max_entries,
+                max_bytes=settings.cache_max_bytes,
+                ttl_seconds=settings.cache_ttl_seconds,
+            ),
+            redis=redis,
+            timeout_seconds=settings.timeout,
+        )
+        self._resources.callback(scorer.close)
+        return scorer
+
+    def drain_on_sigterm(self) -> None:
+        """On SIGTERM say "not ready" first, and hand the signal on to the server after `drain_seconds`.
+
+        Load balancers go on sending requests for some seconds after a pod was told to stop (kubernetes#43576). SIGINT
+        (Ctrl-C) stops without that wait. Does nothing outside the main thread, where Python allows no signal handlers.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        stop_server = signal.getsignal(signal.SIGTERM)
+
+        def drain(number: int, frame: FrameType | None) -> None:
+            self.draining = True
+            if callable(stop_server):
+                loop.call_soon_threadsafe(loop.call_later, self.settings.drain_seconds, stop_server, number, frame)
+
+        signal.signal(signal.SIGTERM, drain)

@@ -1,0 +1,77 @@
+"""The service, put together: the only module that knows all others."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypedDict
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app import health, page, predict
+from app.errors import AppError
+from app.lifecycle import Lifecycle
+from app.log_config import configure_logging
+from app.metrics import serve_metrics
+from app.middleware import ObserveRequests
+from app.settings import Settings, read_settings, unknown_variables
+
+VERSION = "0.1.0"
+
+log = structlog.get_logger()
+
+
+class State(TypedDict):
+    """What the lifespan hands to every request."""
+
+    lifecycle: Lifecycle
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the service. Raises SettingsError or PackageError, one line each, when it cannot work as configured."""
+    settings = settings or read_settings()
+    configure_logging(settings.log_level)
+    lifecycle = Lifecycle(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        for name in unknown_variables():
+            log.warning("unknown_setting", name=name)
+        with serve_metrics(settings.metrics_bind if settings.workers == 1 else ""):
+            await lifecycle.start()
+            lifecycle.drain_on_sigterm()
+            try:
+                yield {"lifecycle": lifecycle}
+            finally:
+                await lifecycle.stop()
+
+    app = FastAPI(
+        title="Valence",
+        version=VERSION,
+        summary="Sentiment predictions on CPUs.",
+        lifespan=lifespan,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    app.add_middleware(ObserveRequests, lifecycle=lifecycle)
+    app.add_exception_handler(AppError, refuse)
+    app.add_exception_handler(HTTPException, not_found)
+    app.include_router(predict.router(settings), tags=["prediction"])
+    app.include_router(health.router, tags=["operation"])
+    app.include_router(page.router)
+    app.mount("/static", page.files)
+    return app
+
+
+async def refuse(_: Request, exc: Exception) -> Response:
+    """An expected refusal, in the one shape of every error."""
+    assert isinstance(exc, AppError)
+    return JSONResponse({"detail": exc.details}, exc.status, exc.headers)
+
+
+async def not_found(_: Request, exc: Exception) -> Response:
+    """The router's own refusals (404, 405) in the same shape."""
+    assert isinstance(exc, HTTPException)
+    kind = exc.detail.lower().replace(" ", "_")
+    return JSONResponse({"detail": [{"type": kind, "loc": ["path"], "msg": exc.detail}]}, exc.status_code, exc.headers)

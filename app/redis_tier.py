@@ -1,0 +1,165 @@
+"""The second cache tier: Redis, shared by all pods, and never waited for longer than one short timeout.
+
+All look-ups that arrive while one is on its way go out together in the next `MGET`; writes are collected and sent by a
+task of their own. So one request never costs one round trip, the connections number two, and a slow Redis delays nobody
+by more than the timeout. After `FAILURES_TO_OPEN` failures in a row the breaker opens: requests pass by without asking,
+while a task pings until Redis answers again.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Self
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+
+from app.cache import jittered, pack, unpack
+from app.metrics import REDIS_DROPPED, REDIS_ERRORS, REDIS_OPEN
+from app.model import Answer
+
+FAILURES_TO_OPEN = 3
+PING_SECONDS = 1.0
+MAX_PENDING_WRITES = 10_000
+MAX_KEYS_PER_CALL = 1_024
+
+log = structlog.get_logger()
+
+
+class RedisTier:
+    """Look-ups and writes that cannot fail and cannot wait long. Use as an async context manager."""
+
+    def __init__(self, url: str, *, timeout_seconds: float, ttl_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._ttl_seconds = ttl_seconds
+        # redis-py would retry three times with a growing pause: a late answer is worth nothing here.
+        self._client = Redis.from_url(
+            url,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            retry=Retry(NoBackoff(), 0),
+            client_name="valence",
+        )
+        self._asked: list[tuple[Sequence[bytes], asyncio.Future[dict[bytes, Answer]]]] = []
+        self._writes: dict[bytes, Answer] = {}
+        self._look_up_due = asyncio.Event()
+        self._write_due = asyncio.Event()
+        self._failed_due = asyncio.Event()
+        self._failures = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def open(self) -> bool:
+        """Whether the breaker is open: Redis is left alone until it answers a ping."""
+        return self._failures >= FAILURES_TO_OPEN
+
+    async def __aenter__(self) -> Self:
+        loops = (self._look_up_loop(), self._write_loop(), self._recover_loop())
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._client.aclose()
+
+    async def get(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
+        """Those of `keys` that Redis knows, within the timeout; empty when it is late, down or open."""
+        if self.open:
+            return {}
+        future: asyncio.Future[dict[bytes, Answer]] = asyncio.get_running_loop().create_future()
+        self._asked.append((keys, future))
+        self._look_up_due.set()
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await future
+        except TimeoutError:  # the look-up itself counts the failure
+            return {}
+
+    def put(self, items: Iterable[tuple[bytes, Answer]]) -> None:
+        """Store answers some time soon; returns at once. Beyond `MAX_PENDING_WRITES` they are dropped."""
+        for key, answer in items:
+            if self.open or len(self._writes) >= MAX_PENDING_WRITES:
+                REDIS_DROPPED.inc()
+            else:
+                self._writes[key] = answer
+        if self._writes:
+            self._write_due.set()
+
+    async def _look_up_loop(self) -> None:
+        while True:
+            await self._look_up_due.wait()
+            self._look_up_due.clear()
+            asked, self._asked = [entry for entry in self._asked if not entry[1].done()], []
+            keys = list(dict.fromkeys(key for wanted, _ in asked for key in wanted))
+            found = await self._look_up(keys)
+            for wanted, future in asked:
+                if not future.done():
+                    future.set_result({key: found[key] for key in wanted if key in found})
+
+    async def _look_up(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
+        found: dict[bytes, Answer] = {}
+        for start in range(0, len(keys), MAX_KEYS_PER_CALL):
+            part = keys[start : start + MAX_KEYS_PER_CALL]
+            try:
+                async with asyncio.timeout(self._timeout_seconds):
+                    values: list[bytes | None] = await self._client.mget(part)  # type: ignore[assignment]
+            except (RedisError, OSError, TimeoutError) as exc:
+                self._failed("get", exc)
+                return found
+            self._failures = 0
+            for key, value in zip(part, values, strict=True):
+                answer = unpack(value) if value is not None else None
+                if answer is not None:
+                    found[key] = answer
+        return found
+
+    async def _write_loop(self) -> None:
+        while True:
+            await self._write_due.wait()
+            self._write_due.clear()
+            writes, self._writes = self._writes, {}
+            try:
+                pipeline = self._client.pipeline(transaction=False)
+                for key, answer in writes.items():
+                    pipeline.set(key, pack(answer), px=max(1, round(jittered(self._ttl_seconds) * 1000)))
+                # Many writes take longer than one look-up, and nobody waits for them.
+                async with asyncio.timeout(self._timeout_seconds * 10):
+                    await pipeline.execute()
+            except (RedisError, OSError, TimeoutError) as exc:
+                REDIS_DROPPED.inc(len(writes))
+                self._failed("set", exc)
+
+    async def _recover_loop(self) -> None:
+        while True:
+            await self._failed_due.wait()
+            self._failed_due.clear()
+            while self.open:
+                await asyncio.sleep(PING_SECONDS)
+                try:
+                    async with asyncio.timeout(self._timeout_seconds):
+                        await self._client.ping()
+                except (RedisError, OSError, TimeoutError):
+                    continue
+                self._failures = 0
+                REDIS_OPEN.set(0)
+                log.info("redis_breaker_closed")
+
+    def _failed(self, operation: str, exc: BaseException) -> None:
+        """Count a failure. A refused write (memory full, read-only replica) says nothing against reading."""
+        REDIS_ERRORS.labels(operation).inc()
+        if isinstance(exc, ResponseError) and not isinstance(exc, RedisConnectionError):
+            log.warning("redis_refused", operation=operation, error=str(exc))
+            return
+        self._failures += 1
+        if self._failures == FAILURES_TO_OPEN:
+            REDIS_OPEN.set(1)
+            log.warning("redis_breaker_opened", operation=operation, error=f"{type(exc).__name__}: {exc}")
+            self._failed_due.set()

@@ -1,0 +1,169 @@
+"""Texts -> answers: what is cached, then one inference for each text that is not. Knows no HTTP.
+
+Single flight: however many requests wait for the same unknown text, it is scored once. A request that gives up does not
+cancel the others; when the last one has given up, the text leaves the queue.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from app.batching import Batcher, Job
+from app.cache import Keys, MemoryCache
+from app.errors import Overloaded, TimedOut
+from app.metrics import CACHE, REJECTED, TEXTS, TRUNCATED
+from app.model import Answer
+from app.redis_tier import RedisTier
+from app.tokenization import Encoder, Tokens
+
+INLINE_CHARACTERS = 2_000
+"""Up to here tokenising takes less than 0.5 ms, about what a hop to a thread and back costs under load; beyond it would
+hold up the event loop."""
+
+
+@dataclass(eq=False)
+class Flight(Job):
+    """One text being scored, and how many requests wait for it."""
+
+    truncated: bool = False
+    waiters: int = 0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The answers in the order of the texts, and how many of them came from the cache."""
+
+    answers: list[Answer]
+    hits: int
+
+
+class Scorer:
+    """The path of a prediction; lives on the event loop."""
+
+    def __init__(
+        self,
+        *,
+        encoder: Encoder,
+        batcher: Batcher,
+        keys: Keys,
+        memory: MemoryCache,
+        redis: RedisTier | None,
+        timeout_seconds: float,
+    ) -> None:
+        self._encoder = encoder
+        self._batcher = batcher
+        self._key = keys
+        self._memory = memory
+        self._redis = redis
+        self._timeout_seconds = timeout_seconds
+        self._flights: dict[bytes, Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # hard references: asyncio keeps weak ones only
+        # Tokenising has a thread of its own: behind inferences it would wait for the texts it is to feed them.
+        self._tokenising = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
+
+    def close(self) -> None:
+        """Drop what waits."""
+        self._batcher.close()
+        self._tokenising.shutdown(wait=True)
+
+    async def score(self, texts: Sequence[str]) -> Scored:
+        """Answer every text, in order.
+
+        Raises Overloaded when the queue has no room, TimedOut when the timeout passes first.
+        """
+        keys = [self._key(text) for text in texts]
+        known = {key: answer for key in dict.fromkeys(keys) if (answer := self._memory.get(key)) is not None}
+        in_process = sum(key in known for key in keys)
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+        if missing and self._redis is not None:
+            found = await self._redis.get(list(missing))
+            self._memory.put(found.items())
+            known |= found
+            missing = {key: text for key, text in missing.items() if key not in found}
+        hits = sum(key in known for key in keys)
+        if missing:
+            known |= await self._infer(missing)
+        TEXTS.inc(len(keys))
+        CACHE.labels("memory").inc(in_process)
+        CACHE.labels("redis").inc(hits - in_process)
+        CACHE.labels("model").inc(len(keys) - hits)
+        return Scored([known[key] for key in keys], hits)
+
+    async def _infer(self, missing: dict[bytes, str]) -> dict[bytes, Answer]:
+        """Score the texts that no cache knows, each once, however many requests ask for it."""
+        flights = self._board(missing)
+        futures = [flight.future for flight in flights.values()]
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await asyncio.wait(futures, return_when=asyncio.FIRST_EXCEPTION)
+            return {key: Answer(flight.future.result(), flight.truncated) for key, flight in flights.items()}
+        except TimeoutError as exc:
+            REJECTED.labels("timeout").inc()
+            raise TimedOut(f"not served within {self._timeout_seconds:g} s (VALENCE_TIMEOUT)") from exc
+        finally:
+            for flight in flights.values():
+                flight.waiters -= 1
+                if not flight.waiters and not flight.started:
+                    flight.future.cancel()
+
+    def _board(self, missing: dict[bytes, str]) -> dict[bytes, Flight]:
+        """Join the flights that are under way; start the rest."""
+        fresh: dict[bytes, Flight] = {}
+        for key in missing:
+            if key not in self._flights:
+                flight = fresh[key] = self._flights[key] = Flight([], asyncio.get_running_loop().create_future())
+                flight.future.add_done_callback(partial(self._landed, key, flight))
+        flights = {key: self._flights[key] for key in missing}
+        for flight in flights.values():
+            flight.waiters += 1
+        if fresh:
+            texts = [missing[key] for key in fresh]
+            if sum(map(len, texts)) <= INLINE_CHARACTERS:
+                self._submit(list(fresh.values()), self._encode(texts))
+            else:
+                # A task of its own: this request may be cancelled while others have joined its flights.
+                task = asyncio.create_task(self._encode_in_thread(list(fresh.values()), texts))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        return flights
+
+    def _encode(self, texts: Sequence[str]) -> list[Tokens]:
+        return [self._encoder.encode(text) for text in texts]
+
+    async def _encode_in_thread(self, flights: list[Flight], texts: Sequence[str]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            encoded = await loop.run_in_executor(self._tokenising, self._encode, texts)
+        except Exception as exc:  # whatever it is, it must reach those who wait
+            _fail(flights, exc)
+        else:
+            self._submit(flights, encoded)
+
+    def _submit(self, flights: list[Flight], encoded: list[Tokens]) -> None:
+        """Hand tokenised flights to the model; those whose requests have all gone are done already."""
+        for flight, tokens in zip(flights, encoded, strict=True):
+            flight.ids, flight.truncated = tokens
+        try:
+            self._batcher.submit([flight for flight in flights if not flight.future.done()])
+        except Overloaded as exc:
+            _fail(flights, exc)
+
+    def _landed(self, key: bytes, flight: Flight, _: asyncio.Future[bytes]) -> None:
+        """Keep the result, whether or not somebody still waits for it."""
+        del self._flights[key]
+        if flight.future.cancelled() or flight.future.exception() is not None:
+            return
+        if flight.truncated:
+            TRUNCATED.inc()
+        items = [(key, Answer(flight.future.result(), flight.truncated))]
+        self._memory.put(items)
+        if self._redis is not None:
+            self._redis.put(items)
+
+
+def _fail(flights: Sequence[Flight], error: Exception) -> None:
+    for flight in flights:
+        if not flight.future.done():
+            flight.future.set_exception(error)

@@ -1,0 +1,81 @@
+"""Every setting: the only reader of the environment (prefix `VALENCE_`, https://12factor.net/config)."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "VALENCE_"
+BUNDLED_MODEL = Path(__file__).resolve().parent.parent / "models" / "distilbert-sst2-mini"
+
+
+class Settings(BaseSettings):
+    """Read once at the start, then passed by argument; a wrong value stops the start."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, use_attribute_docstrings=True, extra="ignore")
+
+    bind: str = Field("127.0.0.1:8000", pattern=r"^\S+:\d+$")
+    """Address and port of the API. Use 0.0.0.0:8000 in a container."""
+    metrics_bind: str = Field("127.0.0.1:9090", pattern=r"^(\S+:\d+)?$")
+    """Address and port of `/metrics`, apart from the API so that no ingress exposes it. Empty: no metrics server."""
+    workers: int = Field(1, ge=1, le=64)
+    """Processes. Each holds its own model; more pods scale better than more workers."""
+    model_dir: Path = BUNDLED_MODEL
+    """Folder of the model package, as `python -m model_export` writes it."""
+    threads: int = Field(0, ge=0, le=256)
+    """Inference threads of one worker. 0: from the CPU quota of the cgroup. More than the quota is throttled."""
+    max_batch_tokens: int = Field(0, ge=0, le=1_048_576)
+    """Padded tokens that one inference may hold. 0: each text alone, which wins on few cores (docs/performance.md)."""
+
+    redis_url: str | None = None
+    """Second cache tier shared by all pods, such as redis://:password@redis:6379/0. Unset: in-process only."""
+    redis_timeout_seconds: float = Field(0.04, gt=0, le=1)
+    """Longest that a look-up in Redis may delay a request. Too low: needless misses. Too high: slow when it hangs."""
+    cache_ttl_seconds: float = Field(180, gt=0, le=604_800)
+    """How long a text's scores are kept, minus up to 10 % at random, so that entries do not expire together."""
+    cache_max_entries: int = Field(100_000, ge=0)
+    """Texts kept in process. 0 turns this tier off."""
+    cache_max_bytes: int = Field(33_554_432, ge=0)
+    """Memory that the texts kept in process may take."""
+
+    max_texts: int = Field(128, ge=1, le=100_000)
+    """Texts in one request; more answer 413."""
+    max_text_characters: int = Field(100_000, ge=1, le=100_000_000)
+    """Characters in one text; more answer 422. Text beyond the model's tokens is cut and reported in `X-Truncated`."""
+    max_body_bytes: int = Field(1_048_576, ge=1, le=1_073_741_824)
+    """Bytes of one request body; more answer 413 before parsing."""
+    max_queue_tokens: int = Field(65_536, ge=512)
+    """Tokens that may wait for inference; beyond it 429. Higher hides overload as latency; lower refuses bursts."""
+    timeout: float = Field(30, gt=0, le=3600)
+    """Seconds after which a request is dropped and answers 504."""
+    drain_seconds: float = Field(5, ge=0, le=300)
+    """After SIGTERM: how long to serve on while `/readyz` says 503, so that load balancers notice first."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lowest level that is logged. `warning` turns the line per request off."""
+    log_texts: bool = False
+    """Log the texts of each request. They are personal data: leave this off in production."""
+
+
+class SettingsError(Exception):
+    """A wrong value in the environment; the message names the variable, the value and what is wrong with it."""
+
+
+def read_settings() -> Settings:
+    """Read the environment. Raises SettingsError with one line for each wrong value."""
+    try:
+        return Settings()
+    except ValidationError as exc:
+        lines = [
+            f"{PREFIX}{'_'.join(map(str, error['loc'])).upper()}={error['input']!r}: {error['msg']}"
+            for error in exc.errors()
+        ]
+        raise SettingsError("; ".join(lines)) from exc
+
+
+def unknown_variables() -> list[str]:
+    """Variables with our prefix that no setting reads: most likely a typing error, worth a warning at the start."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)

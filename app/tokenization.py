@@ -1,0 +1,62 @@
+"""Texts -> token ids. A text's cost is bounded by the model's tokens, not by its characters."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+IntArray = npt.NDArray[np.int64]
+
+CHARACTERS_PER_TOKEN = 8
+"""First guess of how many characters fill one token; English needs about 4.5."""
+SLACK_TOKENS = 128
+"""A prefix may end inside a word and so change that word's tokens: 100 tokens at most, since a word of over 100
+characters is one unknown token. With this many to spare, the change lies behind the cut."""
+
+
+class Tokens(NamedTuple):
+    """One text as the model reads it: at most `max_tokens` ids, special tokens included."""
+
+    ids: list[int]
+    truncated: bool
+
+
+class Encoder:
+    """The package's fast tokenizer, with truncation to `max_tokens`. Safe to use from several threads."""
+
+    def __init__(self, path: Path, max_tokens: int) -> None:
+        self._tokenizer = Tokenizer.from_file(str(path))
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_tokens)
+        self.max_tokens = max_tokens
+
+    def encode(self, text: str) -> Tokens:
+        """Tokenise one text; never fails on a str without lone surrogates.
+
+        Only as much of a long text is read as it takes to fill the model: a prefix that grows fourfold until it has
+        tokens to spare.
+        """
+        characters = self.max_tokens * CHARACTERS_PER_TOKEN
+        while True:
+            encoding = self._tokenizer.encode(text[:characters])
+            dropped = sum(len(part) for part in encoding.overflowing)
+            if characters >= len(text) or dropped >= SLACK_TOKENS:
+                return Tokens(encoding.ids, dropped > 0)
+            characters *= 4
+
+
+def pad(rows: list[list[int]]) -> tuple[IntArray, IntArray]:
+    """Stack token ids into (input_ids, attention_mask), both int64 (batch, tokens), padded at the end.
+
+    The padding id does not matter, since the mask hides it: 0 is in every vocabulary.
+    """
+    if len(rows) == 1:
+        input_ids = np.array(rows, dtype=np.int64)
+        return input_ids, np.ones_like(input_ids)
+    lengths = np.array([len(row) for row in rows])
+    attention_mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
+    input_ids = np.zeros(attention_mask.shape, dtype=np.int64)
+    input_ids[attention_mask.astype(bool)] = np.concatenate(rows)
+    return input_ids, attention_mask

@@ -1,0 +1,45 @@
+"""What the environment may say."""
+
+import pytest
+
+from app.settings import Settings, SettingsError, read_settings, unknown_variables
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("VALENCE_MAX_TEXTS", "0"),
+        ("VALENCE_MAX_TEXTS", "many"),
+        ("VALENCE_BIND", "8000"),
+        ("VALENCE_TIMEOUT", "-1"),
+        ("VALENCE_LOG_LEVEL", "loud"),
+        ("VALENCE_LOG_TEXTS", "perhaps"),
+        ("VALENCE_CACHE_TTL_SECONDS", "0"),
+    ],
+)
+def test_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """The message names the variable and the value that it had."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refused:
+        read_settings()
+    assert f"{name}='{value}': " in str(refused.value)
+
+
+def test_every_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two faults are reported together, not one start after the other."""
+    monkeypatch.setenv("VALENCE_MAX_TEXTS", "0")
+    monkeypatch.setenv("VALENCE_THREADS", "x")
+    with pytest.raises(SettingsError, match=r"VALENCE_THREADS='x'.*; VALENCE_MAX_TEXTS='0'"):
+        read_settings()
+
+
+def test_mistyped_names_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable with our prefix that nothing reads is reported, the others are not."""
+    monkeypatch.setenv("VALENCE_CACHE_TLL_SECONDS", "10")
+    monkeypatch.setenv("VALENCE_CACHE_TTL_SECONDS", "10")
+    assert unknown_variables() == ["VALENCE_CACHE_TLL_SECONDS"]
+
+
+def test_every_setting_has_a_description() -> None:
+    """The text under each field is what the README's table and an operator read."""
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
