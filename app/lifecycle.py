@@ -8,7 +8,6 @@ import asyncio
 import signal
 import threading
 from contextlib import AsyncExitStack
-from types import FrameType
 
 import structlog
 
@@ -121,20 +120,24 @@ class Lifecycle:
         self._resources.callback(scorer.close)
         return scorer
 
-    def drain_on_sigterm(self) -> None:
+    def handle_signals(self) -> None:
         """On SIGTERM say "not ready" first, and hand the signal on to the server after `drain_seconds`.
 
         Load balancers go on sending requests for some seconds after a pod was told to stop (kubernetes#43576). SIGINT
-        (Ctrl-C) stops without that wait. Does nothing outside the main thread, where Python allows no signal handlers.
+        (Ctrl-C) stops without that wait, and so does SIGQUIT, which gunicorn sends to its workers for a SIGINT of its
+        own: uvicorn-worker 0.4 only takes note of it, and the worker would be killed after the grace period. Does
+        nothing outside the main thread, where Python allows no signal handlers.
         """
         if threading.current_thread() is not threading.main_thread():
             return
         loop = asyncio.get_running_loop()
         stop_server = signal.getsignal(signal.SIGTERM)
+        if not callable(stop_server):
+            return
 
-        def drain(number: int, frame: FrameType | None) -> None:
+        def drain() -> None:
             self.draining = True
-            if callable(stop_server):
-                loop.call_soon_threadsafe(loop.call_later, self.settings.drain_seconds, stop_server, number, frame)
+            loop.call_later(self.settings.drain_seconds, stop_server, signal.SIGTERM, None)
 
-        signal.signal(signal.SIGTERM, drain)
+        loop.add_signal_handler(signal.SIGTERM, drain)
+        loop.add_signal_handler(signal.SIGQUIT, stop_server, signal.SIGINT, None)

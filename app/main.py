@@ -41,7 +41,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             log.warning("unknown_setting", name=name)
         with serve_metrics(settings.metrics_bind if settings.workers == 1 else ""):
             await lifecycle.start()
-            lifecycle.drain_on_sigterm()
+            lifecycle.handle_signals()
             try:
                 yield {"lifecycle": lifecycle}
             finally:

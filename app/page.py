@@ -1,9 +1,10 @@
 """The page at `/`: static files, nothing from elsewhere."""
 
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 FOLDER = Path(__file__).parent / "static"
@@ -12,10 +13,23 @@ HEADERS = {
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # ask each time: after an upgrade no browser may mix old files with new ones
 }
 
 router = APIRouter(include_in_schema=False)
-files = StaticFiles(directory=FOLDER)
+
+
+class FreshFiles(StaticFiles):
+    """Static files with the page's headers."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """The file, or 304 where the browser has it."""
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(HEADERS)
+        return response
+
+
+files = FreshFiles(directory=FOLDER)
 
 
 @router.get("/")

@@ -45,13 +45,14 @@ class Service:
         self.log = log
         clean = {name: value for name, value in os.environ.items() if not name.startswith("VALENCE_")}
         ours = {"VALENCE_BIND": self.url[7:], "VALENCE_METRICS_BIND": self.metrics_url[7:].removesuffix("/metrics")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn"],
-            cwd=ROOT,
-            env=clean | ours | variables,
-            stdout=log.open("w"),
-            stderr=subprocess.STDOUT,
-        )
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn"],
+                cwd=ROOT,
+                env=clean | ours | variables,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
 
     def get(self, path: str) -> httpx.Response | None:
         """GET, or None while nobody listens."""
