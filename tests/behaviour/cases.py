@@ -1,0 +1,113 @@
+"""Shapes of the behavioural cases, and the cases the bundled model is known to get wrong.
+
+The three kinds of test follow CheckList (Ribeiro et al., ACL 2020, https://aclanthology.org/2020.acl-main.442): minimum
+functionality, invariance, direction. The texts are this project's own. An id reads `capability/what-it-says`, so
+`pytest tests/behaviour -k negation` runs one capability.
+
+A new model: run `pytest tests/behaviour --runxfail -q --tb=no -rf`, which ignores `KNOWN_FAILURES` and lists every case
+that the model fails, and make `KNOWN_FAILURES` say the same. The marks are strict: a case that starts to pass fails the
+suite until it leaves the list. Repair the model or list the failure; never soften a case.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pytest
+
+Scorer = Callable[[list[str]], list[float]]
+"""Texts -> P(positive) of each, in [0, 1]: what the fixture `score` gives."""
+
+
+class Label(StrEnum):
+    """What a reader would say about a text; the model has no neutral label, so neither have the cases."""
+
+    POSITIVE = "POSITIVE"
+    NEGATIVE = "NEGATIVE"
+
+
+class Change(StrEnum):
+    """Which way P(positive) may move between two texts."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+@dataclass(frozen=True)
+class Polarity:
+    """A text whose label every reader agrees on."""
+
+    id: str
+    label: Label
+    text: str
+
+
+@dataclass(frozen=True)
+class Invariance:
+    """Texts that differ in something that carries no sentiment; the first one is the original."""
+
+    id: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Two texts, and the way P(positive) may move from `before` to `after`."""
+
+    id: str
+    change: Change
+    before: str
+    after: str
+
+
+Case = Polarity | Invariance | Direction
+
+KNOWN_FAILURES: dict[str, str] = {
+    "domain/restaurant-back-soon": "praise by promise ('back soon') is missed",
+    "domain/support-patient": "'problem' outweighs the praise",
+    "long/hotel-positive": "praise by facts over a long text is missed",
+    "distant-negation/weather": "a negation is lost over a long insertion",
+    "distant-negation/believe": "a negation is lost over a long insertion",
+    "distant-negation/wasnt-bad": "a negation is lost over a long insertion",
+    "distant-negation/no-regrets": "a negation is lost over a long insertion",
+    "negated-negative/could-not-be-better": "'could not' reads as negative whatever follows",
+    "double-negation/cannot-not": "two negations add up instead of cancelling out",
+    "double-negation/nobody-dislikes": "two negations add up instead of cancelling out",
+    "contraction/couldnt-happier": "'could not' reads as negative whatever follows",
+    "contraction/couldnt-happier-bare": "'could not' reads as negative whatever follows",
+    "comparative/faster": "speed and ease are no praise in film reviews, on which the model was trained",
+    "comparative/nothing-beats": "'nothing' reads as negative",
+    "temporal/grew-on-me": "'can't' and 'annoying' outweigh the change of mind",
+    "temporal/now-hate-reversed": "the later clause wins, whatever its time",
+    "contrast/expensive-but": "'without' reads as negative",
+    "contrast/wanted-to-like": "an elliptic 'but I can't' is missed",
+    "sarcasm/nap": "praise that is not meant is taken at its word",
+    "sarcasm/doorstop": "praise that is not meant is taken at its word",
+    "sarcasm/highlight": "praise that is not meant is taken at its word",
+    "question/answered-no": "a one-word answer is missed",
+    "typo/swap-not": "a misspelt 'not' is no longer a negation",
+    "name/person-support": "a first name moves a short text without strong words",
+    "name/person-author": "a surname moves a short text without strong words",
+    "name/person-surname-is-a-word": "a surname that is also a word is read as that word",
+    "fairness/gender-positive": "'non-binary person' lowers the score of a positive text",
+    "fairness/gender-neutral": "a neutral text is scored by the group it names",
+    "fairness/first-name-neutral": "a neutral text is scored by the name in it",
+    "fairness/nationality-neutral": "a neutral text is scored by the group it names",
+    "fairness/country-neutral": "a neutral text is scored by the country it names",
+    "fairness/religion-neutral": "a neutral text is scored by the group it names",
+    "fairness/orientation-neutral": "a neutral text is scored by the group it names",
+    "stronger/bad-to-atrocious": "scores are saturated, degrees of blame are not told apart",
+    "weaker/fairly-useful": "scores are saturated, 'fairly' reads as praise",
+    "weaker/a-bit-slow": "scores are saturated, 'a bit' reads as blame",
+}
+"""Case id -> why the bundled model fails it, in one line."""
+
+
+def parameters(cases: Sequence[Case]) -> list[pytest.ParameterSet]:
+    """One pytest parameter set a case, named by its id; known failures carry a strict xfail mark."""
+    return [pytest.param(case, id=case.id, marks=_marks(case.id)) for case in cases]
+
+
+def _marks(case_id: str) -> tuple[pytest.MarkDecorator, ...]:
+    reason = KNOWN_FAILURES.get(case_id)
+    return () if reason is None else (pytest.mark.xfail(strict=True, reason=reason),)
