@@ -2,13 +2,16 @@
 
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from app.errors import PackageError
 from app.log_config import logging_dict
+from app.package import Package
 from app.settings import SettingsError, read_settings
 
 try:
@@ -35,6 +38,20 @@ accesslog = None
 logconfig_dict = logging_dict(settings.log_level)
 
 _resources = ExitStack()
+
+
+def on_starting(_: Any) -> None:
+    """In the parent, before all else: what cannot work is said in one line, not in the traceback of each worker."""
+    try:
+        Package(settings.model_dir)
+        if settings.metrics_bind:
+            address, _, port = settings.metrics_bind.rpartition(":")
+            socket.create_server((address, int(port))).close()
+    except PackageError as exc:
+        sys.exit(f"error: {exc} (VALENCE_MODEL_DIR)")
+    except OSError as exc:
+        sys.exit(f"error: VALENCE_METRICS_BIND={settings.metrics_bind!r}: {exc.strerror}")
+
 
 if settings.workers > 1:
     # Several processes: each writes its metrics to files here, and the parent serves them together.

@@ -24,7 +24,7 @@ class ErrorDetail(TypedDict):
 
 
 class AppError(Exception):
-    """An expected refusal; the one handler in `main` turns it into a response."""
+    """An expected refusal; `replies.refusal` turns it into a response."""
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     type = "internal_error"

@@ -10,7 +10,8 @@ TIMESTAMPER = structlog.processors.TimeStamper(fmt="iso", utc=True)
 SHARED: list[structlog.typing.Processor] = [
     structlog.processors.add_log_level,
     TIMESTAMPER,
-    structlog.processors.dict_tracebacks,
+    # Without local variables: they hold the texts of the request and the password in the Redis URL.
+    structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
 ]
 
 

@@ -18,9 +18,9 @@ REQUEST_SECONDS = Histogram(
 )
 IN_FLIGHT = Gauge("http_requests_in_flight", "Requests being answered.", multiprocess_mode="livesum")
 
-TEXTS = Counter("valence_texts", "Texts answered.")
 TRUNCATED = Counter("valence_texts_truncated", "Texts scored that were longer than the model's tokens.")
 CACHE = Counter("valence_cache_texts", "Texts by where their scores came from.", ["source"])
+CACHE_MEMORY, CACHE_REDIS, CACHE_MODEL = (CACHE.labels(source) for source in ("memory", "redis", "model"))
 CACHE_ENTRIES = Gauge("valence_cache_entries", "Texts kept in process.", multiprocess_mode="livesum")
 CACHE_BYTES = Gauge(
     "valence_cache_bytes", "Estimated memory of the texts kept in process.", multiprocess_mode="livesum"

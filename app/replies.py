@@ -1,0 +1,28 @@
+"""What goes back to a client, before the headers that every response has."""
+
+import json
+from dataclasses import dataclass
+
+from app.errors import AppError
+
+Headers = list[tuple[bytes, bytes]]
+JSON_TYPE = (b"content-type", b"application/json")
+
+
+@dataclass(slots=True)
+class Reply:
+    """A whole response, and what the log should know about the request."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    fields: str = ""
+    """Members of a JSON object for the log line, each with a comma and a space behind it."""
+
+
+def refusal(exc: AppError) -> Reply:
+    """The one shape of every error."""
+    body = json.dumps({"detail": exc.details}, ensure_ascii=False, separators=(",", ":")).encode()
+    headers = [JSON_TYPE, (b"content-length", b"%d" % len(body))]
+    headers += [(name.lower().encode(), value.encode()) for name, value in (exc.headers or {}).items()]
+    return Reply(exc.status, headers, body)
