@@ -144,4 +144,4 @@ class Lifecycle:
             loop.call_later(self.settings.drain_seconds, stop_server, signal.SIGTERM, None)
 
         loop.add_signal_handler(signal.SIGTERM, drain)
-        loop.add_signal_handler(signal.SIGQUIT, stop_server, signal.SIGINT, None)
+        loop.add_signal_handler(signal.SIGQUIT, stop_server, signal.SIGQUIT, None)

@@ -43,6 +43,8 @@ class Classifier:
         # Lengths vary: a memory pattern for each length would grow without end (onnxruntime#11627).
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Fatal errors only: whatever fails raises as well, and ours is a log of JSON lines.
+        options.log_severity_level = 4
         self._session = ort.InferenceSession(package.model_path, options, providers=["CPUExecutionProvider"])
         self._takes_token_types = any(i.name == "token_type_ids" for i in self._session.get_inputs())
         self._softmax = package.manifest.activation == "softmax"

@@ -5,7 +5,10 @@ four times as much as a cache hit itself. The route below serves the same endpoi
 another path, in a test) and describes it in `/openapi.json`.
 """
 
+import asyncio
 import json
+from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -16,8 +19,11 @@ from app.errors import AppError, TooLarge
 from app.lifecycle import Lifecycle
 from app.replies import JSON_TYPE, Reply, refusal
 from app.schemas import ErrorResponse, PredictResponse, RequestParser, predict_request
+from app.scoring import Scored
 
 PATH = "/predict"
+LINGER_BYTES, LINGER_SECONDS = 16_777_216, 2.0
+"""How much of a body that was refused is read on, and how long."""
 HEADERS = {
     "X-Cache": {"description": "Texts answered from the cache / all texts.", "schema": {"type": "string"}},
     "X-Truncated": {
@@ -50,11 +56,11 @@ class PredictEndpoint:
         )
 
     async def __call__(self, scope: Scope, receive: Receive) -> Reply:
-        """Raises ClientDisconnect when the client leaves before its body is complete."""
+        """Raises ClientDisconnect when the client leaves before its answer is there."""
         try:
             texts = self._parse(await _read_body(scope, receive, self._max_body_bytes))
             scorer = self._lifecycle.scorer
-            scored = scorer.known(texts) or await scorer.score(texts)
+            scored = scorer.known(texts) or await _unless_client_leaves(scorer.score(texts), receive)
         except AppError as exc:
             return refusal(exc)
         body = b'{"predictions":[' + b",".join([answer.fragment for answer in scored.answers]) + b"]}"
@@ -98,6 +104,8 @@ async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The whole body; raises TooLarge as soon as it is known to exceed `limit` bytes."""
     for name, value in scope["headers"]:
         if name == b"content-length" and int(value) > limit:
+            if b"expect" not in dict(scope["headers"]):  # who waits for "100 Continue" has sent nothing, and need not
+                await _discard(receive)
             raise _too_large(f"{int(value)} bytes exceed", limit)
     body = b""
     while True:
@@ -107,12 +115,53 @@ async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         chunk: bytes = message.get("body", b"")
         body = body + chunk if body else chunk
         if len(body) > limit:
+            if message.get("more_body", False):
+                await _discard(receive)
             raise _too_large("the body exceeds", limit)
         if not message.get("more_body", False):
             return body
 
 
+async def _unless_client_leaves(scoring: Awaitable[Scored], receive: Receive) -> Scored:
+    """Wait for the scores; raises ClientDisconnect, and so drops what was not begun, when the client leaves first."""
+    waiting = asyncio.current_task()
+    assert waiting is not None
+    left = False
+
+    async def watch() -> None:
+        nonlocal left
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left = True
+        waiting.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        return await scoring
+    except asyncio.CancelledError:
+        if left:
+            waiting.uncancel()
+            raise ClientDisconnect from None
+        raise
+    finally:
+        watcher.cancel()
+
+
+async def _discard(receive: Receive) -> None:
+    """Read on for a while: to close a connection with unread data resets it, and the client would lose our answer.
+
+    The same as nginx's lingering_close.
+    """
+    size, more = 0, True
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while more and size <= LINGER_BYTES:
+                message = await receive()
+                size += len(message.get("body", b""))
+                more = message.get("more_body", False)
+
+
 def _too_large(what: str, limit: int) -> TooLarge:
-    """The rest of the body is not read, so the connection cannot be used again."""
+    """There may be more to come, so the connection cannot be used again."""
     msg = f"{what} the limit of {limit} bytes (VALENCE_MAX_BODY_BYTES)"
     return TooLarge(msg, loc=["body"], headers={"Connection": "close"})

@@ -63,9 +63,12 @@ class RedisTier:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # redis-py can turn a cancellation into an error of its own, after which the loop would go on: cancel until it
+        # ends.
+        while running := [task for task in self._tasks if not task.done()]:
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running, timeout=self._timeout_seconds)
         with suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(self._timeout_seconds):
                 await self._client.aclose()

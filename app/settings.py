@@ -1,6 +1,7 @@
 """Every setting: the only reader of the environment (prefix `VALENCE_`, https://12factor.net/config)."""
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,8 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "VALENCE_"
+PASSWORD = re.compile(r"//[^@/]*@")
+"""The credentials in a URL: never to be logged."""
 BUNDLED_MODEL = Path(__file__).resolve().parent.parent / "models" / "distilbert-sst2-mini"
 
 
@@ -29,7 +32,7 @@ class Settings(BaseSettings):
     max_batch_tokens: int = Field(0, ge=0, le=1_048_576)
     """Padded tokens that one inference may hold. 0: each text alone, which wins on few cores (docs/performance.md)."""
 
-    redis_url: str | None = None
+    redis_url: str | None = Field(None, pattern=r"^(rediss?|unix)://")
     """Second cache tier shared by all pods, such as redis://:password@redis:6379/0. Unset: in-process only."""
     redis_timeout_seconds: float = Field(0.04, gt=0, le=1)
     """Longest that a look-up in Redis may delay a request. Too low: needless misses. Too high: slow when it hangs."""
@@ -69,7 +72,7 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as exc:
         lines = [
-            f"{PREFIX}{'_'.join(map(str, error['loc'])).upper()}={error['input']!r}: {error['msg']}"
+            f"{PREFIX}{str(error['loc'][0]).upper()}={PASSWORD.sub('//***@', repr(error['input']))}: {error['msg']}"
             for error in exc.errors()
         ]
         raise SettingsError("; ".join(lines)) from exc

@@ -33,6 +33,14 @@ def test_every_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         read_settings()
 
 
+def test_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong URL is named without its credentials."""
+    monkeypatch.setenv("VALENCE_REDIS_URL", "http://user:secret@redis:6379/0")
+    with pytest.raises(SettingsError, match=r"VALENCE_REDIS_URL='http://\*\*\*@redis:6379/0'") as refused:
+        read_settings()
+    assert "secret" not in str(refused.value)
+
+
 def test_mistyped_names_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable with our prefix that nothing reads is reported, the others are not."""
     monkeypatch.setenv("VALENCE_CACHE_TLL_SECONDS", "10")
