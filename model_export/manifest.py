@@ -1,0 +1,96 @@
+"""manifest.json: where a package comes from, what it holds, and how it measured up."""
+
+import hashlib
+import json
+import platform
+import tomllib
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from model_export.accuracy import Accuracy
+from model_export.checkpoint import Checkpoint
+from model_export.errors import ExportError
+from model_export.golden import Golden
+from model_export.package import FILES, MANIFEST, MODEL
+from model_export.source import Source, weight_files
+from model_export.verify import Verification
+
+FORMAT = 1
+_TOOLS = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime", "tokenizers")
+
+
+def describe(name: str, source: Source, licence: str | None, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Say what is known before anything is exported."""
+    return {
+        "format": FORMAT,
+        "name": name,
+        "source": {
+            "id": source.id,
+            "revision": source.revision,
+            "sha256": {path.name: digest(path) for path in weight_files(source.folder)},
+        },
+        "licence": licence,
+        "architecture": checkpoint.architecture,
+        "task": "text-classification",
+        "activation": checkpoint.activation,
+        "labels": list(checkpoint.labels),
+        "max_tokens": checkpoint.max_tokens,
+        "vocabulary_size": checkpoint.model.config.vocab_size,
+    }
+
+
+def inspect(package: Path) -> dict[str, Any]:
+    """Read off the finished files: the graph's inputs and opset, every file's digest, and the tools that made them."""
+    model = onnx.load(package / MODEL, load_external_data=False)
+    return {
+        "inputs": [value.name for value in model.graph.input],
+        "opset": next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+        "files": {file: _fingerprint(package / file) for file in FILES},
+        "tools": tool_versions(),
+    }
+
+
+def results(verification: Verification, accuracy: Accuracy | None, golden: list[Golden]) -> dict[str, Any]:
+    """Everything that was measured."""
+    return {
+        "verification": asdict(verification),
+        "accuracy": None if accuracy is None else asdict(accuracy),
+        "golden": [asdict(text) for text in golden],
+    }
+
+
+def write(package: Path, manifest: dict[str, Any]) -> None:
+    """Write manifest.json for people and diffs: indented, in UTF-8, the keys in the order in which they were given."""
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
+    (package / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file in hex, read in pieces: weights may be larger than the memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of everything that shaped the files."""
+    versions = {"python": platform.python_version()}
+    versions |= {tool: metadata.version(tool) for tool in _TOOLS}
+    return versions | {"valence": _own_version()}
+
+
+def _own_version() -> str:
+    """From pyproject.toml: this project is run from its checkout and never installed, so it has no metadata."""
+    project = Path(__file__).resolve().parents[1] / "pyproject.toml"
+    try:
+        version = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
+    except FileNotFoundError as exc:
+        raise ExportError("run model_export from a checkout of the project: pyproject.toml is missing") from exc
+    return str(version)
+
+
+def _fingerprint(path: Path) -> dict[str, str | int]:
+    return {"sha256": digest(path), "bytes": path.stat().st_size}
