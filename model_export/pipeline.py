@@ -56,16 +56,9 @@ def _write_files(loaded: Checkpoint, work: Path, package: Path, progress: Progre
     export.write_tokenizer(loaded, package / TOKENIZER)
     with progress.step("exporting to ONNX"):
         raw = export.export_graph(loaded, work)
-    config = loaded.model.config
     optimised = work / "optimised.onnx"
     with progress.step("optimising the graph"):
-        optimise(
-            raw,
-            optimised,
-            num_heads=config.num_attention_heads,
-            hidden_size=config.hidden_size,
-            model_type=config.model_type,
-        )
+        optimise(raw, optimised, num_heads=loaded.model.config.num_attention_heads)
     with progress.step("quantising to int8"):
         return quantise(optimised, package / MODEL)
 

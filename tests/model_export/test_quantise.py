@@ -41,8 +41,6 @@ class Graphs:
             self.exported,
             self.optimised,
             num_heads=config.num_attention_heads,
-            hidden_size=config.hidden_size,
-            model_type=config.model_type,
         )
         self.facts = quantise(self.optimised, self.int8)
 
