@@ -60,7 +60,11 @@ class PredictEndpoint:
         try:
             texts = self._parse(await _read_body(scope, receive, self._max_body_bytes))
             scorer = self._lifecycle.scorer
-            scored = scorer.known(texts) or await _unless_client_leaves(scorer.score(texts), receive)
+            scored = scorer.known(texts)
+            if scored is None:
+                recalled = await scorer.recall(texts)
+                completion = scorer.complete(recalled)
+                scored = await (_unless_client_leaves(completion, receive) if recalled.missing else completion)
         except AppError as exc:
             return refusal(exc)
         body = b'{"predictions":[' + b",".join([answer.fragment for answer in scored.answers]) + b"]}"

@@ -9,7 +9,7 @@ while a task pings until Redis answers again.
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Self
+from typing import NamedTuple, Self
 
 import structlog
 from redis.asyncio import Redis
@@ -30,6 +30,14 @@ MAX_KEYS_PER_CALL = 1_024
 log = structlog.get_logger()
 
 
+class Question(NamedTuple):
+    """The keys that one request asks for, what came of it, and when it asked (in the loop's time)."""
+
+    keys: Sequence[bytes]
+    found: asyncio.Future[dict[bytes, Answer]]
+    since: float
+
+
 class RedisTier:
     """Look-ups and writes that cannot fail and cannot wait long. Use as an async context manager."""
 
@@ -44,7 +52,7 @@ class RedisTier:
             retry=Retry(NoBackoff(), 0),
             client_name="valence",
         )
-        self._asked: list[tuple[Sequence[bytes], asyncio.Future[dict[bytes, Answer]]]] = []
+        self._asked: list[Question] = []
         self._writes: dict[bytes, Answer] = {}
         self._look_up_due = asyncio.Event()
         self._write_due = asyncio.Event()
@@ -74,17 +82,14 @@ class RedisTier:
                 await self._client.aclose()
 
     async def get(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
-        """Those of `keys` that Redis knows, within the timeout; empty when it is late, down or open."""
+        """Those of `keys` that Redis knows; empty when it is down or open, or late by the timeout and a quarter."""
         if self.open:
             return {}
-        future: asyncio.Future[dict[bytes, Answer]] = asyncio.get_running_loop().create_future()
-        self._asked.append((keys, future))
+        loop = asyncio.get_running_loop()
+        question = Question(keys, loop.create_future(), loop.time())
+        self._asked.append(question)
         self._look_up_due.set()
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await future
-        except TimeoutError:  # the look-up itself counts the failure
-            return {}
+        return await question.found
 
     def put(self, items: Iterable[tuple[bytes, Answer]]) -> None:
         """Store answers some time soon; returns at once. Beyond `MAX_PENDING_WRITES` they are dropped."""
@@ -100,29 +105,28 @@ class RedisTier:
         while True:
             await self._look_up_due.wait()
             self._look_up_due.clear()
-            asked, self._asked = [entry for entry in self._asked if not entry[1].done()], []
-            keys = list(dict.fromkeys(key for wanted, _ in asked for key in wanted))
-            found = await self._look_up(keys)
-            for wanted, future in asked:
-                if not future.done():
-                    future.set_result({key: found[key] for key in wanted if key in found})
-
-    async def _look_up(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
-        found: dict[bytes, Answer] = {}
-        for start in range(0, len(keys), MAX_KEYS_PER_CALL):
-            part = keys[start : start + MAX_KEYS_PER_CALL]
+            asked, self._asked = self._asked, []
+            keys = list(dict.fromkeys(key for question in asked for key in question.keys))
+            found: dict[bytes, Answer] = {}
             try:
-                async with asyncio.timeout(self._timeout_seconds):
-                    values: list[bytes | None] = await self._client.mget(part)  # type: ignore[assignment]
-            except (RedisError, OSError, TimeoutError) as exc:
+                for start in range(0, len(keys), MAX_KEYS_PER_CALL):
+                    found |= await self._look_up(keys[start : start + MAX_KEYS_PER_CALL], since=asked[0].since)
+                self._failures = 0
+            except Exception as exc:  # whatever it is, nobody may wait for an answer that will not come
                 self._failed("get", exc)
-                return found
-            self._failures = 0
-            for key, value in zip(part, values, strict=True):
-                answer = unpack(value) if value is not None else None
-                if answer is not None:
-                    found[key] = answer
-        return found
+                asked += self._asked  # who asked meanwhile has waited long enough
+                self._asked = []
+            for question in asked:
+                if not question.found.done():
+                    question.found.set_result({key: found[key] for key in question.keys if key in found})
+
+    async def _look_up(self, keys: list[bytes], *, since: float) -> dict[bytes, Answer]:
+        """One `MGET`, as late as the first of those who ask allows, but with a quarter of the timeout at least."""
+        now = asyncio.get_running_loop().time()
+        async with asyncio.timeout_at(max(since + self._timeout_seconds, now + self._timeout_seconds / 4)):
+            values: list[bytes | None] = await self._client.mget(keys)  # type: ignore[assignment]
+        answers = ((key, unpack(value)) for key, value in zip(keys, values, strict=True) if value is not None)
+        return {key: answer for key, answer in answers if answer is not None}
 
     async def _write_loop(self) -> None:
         while True:

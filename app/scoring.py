@@ -39,6 +39,15 @@ class Scored(NamedTuple):
     hits: int
 
 
+class Recalled(NamedTuple):
+    """What the caches know of a request: the keys in the order of the texts, answers, and texts still to be scored."""
+
+    keys: list[bytes]
+    known: dict[bytes, Answer]
+    missing: dict[bytes, str]
+    hits: int
+
+
 class Scorer:
     """The path of a prediction; lives on the event loop."""
 
@@ -84,6 +93,10 @@ class Scorer:
 
         Raises Overloaded when the queue has no room, TimedOut when the timeout passes first.
         """
+        return await self.complete(await self.recall(texts))
+
+    async def recall(self, texts: Sequence[str]) -> Recalled:
+        """What both caches know of the texts."""
         keys = [self._key(text) for text in texts]
         known = {key: answer for key in dict.fromkeys(keys) if (answer := self._memory.get(key)) is not None}
         in_process = sum(key in known for key in keys)
@@ -94,12 +107,15 @@ class Scorer:
             known |= found
             missing = {key: text for key, text in missing.items() if key not in found}
         hits = sum(key in known for key in keys)
-        if missing:
-            known |= await self._infer(missing)
         CACHE_MEMORY.inc(in_process)
         CACHE_REDIS.inc(hits - in_process)
         CACHE_MODEL.inc(len(keys) - hits)
-        return Scored([known[key] for key in keys], hits)
+        return Recalled(keys, known, missing, hits)
+
+    async def complete(self, recalled: Recalled) -> Scored:
+        """Add what no cache knows; raises as `score` does."""
+        known = recalled.known | await self._infer(recalled.missing) if recalled.missing else recalled.known
+        return Scored([known[key] for key in recalled.keys], recalled.hits)
 
     async def _infer(self, missing: dict[bytes, str]) -> dict[bytes, Answer]:
         """Score the texts that no cache knows, each once, however many requests ask for it."""
