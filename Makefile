@@ -10,6 +10,17 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 MODEL ?=
 OUTPUT ?= build/package
+IMAGE ?= localhost/valence:dev
+OVERLAY ?= dev
+PROFILE ?= smoke
+LOCUST_HOST ?= http://127.0.0.1:8000
+
+# Starts pods on a machine without a cluster; not part of this repository.
+CLUSTER_TOOLS ?= ../shared/tools/cluster
+# The first that works. A docker without its daemon does not, and image format "docker" keeps the HEALTHCHECK.
+BUILDER ?= $(or $(wildcard $(CLUSTER_TOOLS)/image-build),$(shell \
+  docker info >/dev/null 2>&1 && echo docker build || { command -v podman >/dev/null && echo podman build --format docker; } \
+  || { command -v buildah >/dev/null && echo buildah build --layers --format docker; }))
 
 VENV := .venv
 VENV_EXPORT := .venv-export
@@ -22,7 +33,7 @@ TORCH := $(shell sed -n 's/^torch = "\(.*\)"/torch==\1/p' pyproject.toml)
 .PHONY: help
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(VENV)/.main ## Serve the bundled model on 127.0.0.1:8000; Ctrl-C stops it
@@ -70,6 +81,47 @@ install-export: $(VENV_EXPORT)/.export ## Make .venv-export with PyTorch for CPU
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) $(VENV_EXPORT) .poetry build .*_cache .hypothesis
 
+##@ Measure
+.PHONY: bench
+bench: $(VENV)/.main redis-server ## Compare with the raw limits and the usual way, by ratios: BENCH="--rounds 3"
+	@mkdir -p build
+	@$(VENV)/bin/python -m load.bench --json build/bench.json $(BENCH)
+
+.PHONY: load
+load: $(VENV)/.load redis-server ## Load the service (or BASE_URL) with k6 and write a report: PROFILE=mission
+	@$(VENV)/bin/python -m load.run --profile $(PROFILE)
+
+.PHONY: locust
+locust: $(VENV)/.load ## Load LOCUST_HOST by hand, on Locust's page at http://127.0.0.1:8089
+	@$(VENV)/bin/locust -f load/locustfile.py --host $(LOCUST_HOST) --web-host 127.0.0.1
+
+.PHONY: locust-headless
+locust-headless: $(VENV)/.load ## Load LOCUST_HOST with 10 to 10,000 users; report and CSV files in build/locust
+	@mkdir -p build/locust
+	@$(VENV)/bin/locust -f load/locustfile.py,load/locust_steps.py --host $(LOCUST_HOST) --headless --only-summary \
+	  --html build/locust/report.html --csv build/locust/locust
+
+##@ Deploy
+.PHONY: image
+image: ## Build the image IMAGE, with the bundled model or MODEL=ID_OR_FOLDER MODEL_REVISION=SHA
+	@$(if $(BUILDER),,echo 'error: building an image needs docker, podman or buildah' >&2; exit 1;) \
+	  $(BUILDER) --tag $(IMAGE) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
+	  $(foreach name,MODEL MODEL_REVISION TORCH_INDEX PYTHON_IMAGE,$(if $($(name)),--build-arg $(name)=$($(name)))) .
+
+.PHONY: render
+render: ## Show what `make deploy` would apply: OVERLAY=prod
+	@kubectl kustomize .k8s/overlays/$(OVERLAY)
+
+.PHONY: deploy
+deploy: ## Apply OVERLAY to the cluster that kubectl points at, and wait until it is ready
+	kubectl apply -k .k8s/overlays/$(OVERLAY)
+	kubectl rollout status deployment --timeout 5m --selector app.kubernetes.io/part-of=valence \
+	  --namespace $$(sed -n 's/^namespace: //p' .k8s/overlays/$(OVERLAY)/kustomization.yaml)
+
+.PHONY: e2e
+e2e: $(VENV)/.dev ## Build the image, run both overlays as real pods, break them (root and podman; minutes)
+	IMAGE=$(IMAGE) CLUSTER_TOOLS=$(CLUSTER_TOOLS) $(VENV)/bin/pytest tests/e2e
+
 $(POETRY): | python
 	$(call make-venv,.poetry)
 	@.poetry/bin/pip install --quiet --disable-pip-version-check poetry==2.5.1 poetry-plugin-export==1.10.1
@@ -82,6 +134,10 @@ $(VENV)/.main: poetry.lock | $(POETRY)
 
 $(VENV)/.dev: $(VENV)/.main
 	@$(POETRY) export --only dev | $(VENV)/bin/pip $(PIP_LOCKED) -r /dev/stdin
+	@touch $@
+
+$(VENV)/.load: $(VENV)/.main
+	@$(POETRY) export --only load | $(VENV)/bin/pip $(PIP_LOCKED) -r /dev/stdin
 	@touch $@
 
 # The lock holds torch as PyPI has it, with gigabytes of CUDA on Linux: torch comes first and as the CPU build, then all
