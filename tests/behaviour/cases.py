@@ -63,7 +63,6 @@ class Direction:
 Case = Polarity | Invariance | Direction
 
 KNOWN_FAILURES: dict[str, str] = {
-    "domain/restaurant-back-soon": "praise by promise ('back soon') is missed",
     "domain/support-patient": "'problem' outweighs the praise",
     "long/hotel-positive": "praise by facts over a long text is missed",
     "distant-negation/weather": "a negation is lost over a long insertion",
@@ -73,21 +72,19 @@ KNOWN_FAILURES: dict[str, str] = {
     "negated-negative/could-not-be-better": "'could not' reads as negative whatever follows",
     "double-negation/cannot-not": "two negations add up instead of cancelling out",
     "double-negation/nobody-dislikes": "two negations add up instead of cancelling out",
+    "double-negation/not-without-charm": "two negations add up instead of cancelling out",
     "contraction/couldnt-happier": "'could not' reads as negative whatever follows",
     "contraction/couldnt-happier-bare": "'could not' reads as negative whatever follows",
-    "comparative/faster": "speed and ease are no praise in film reviews, on which the model was trained",
     "comparative/nothing-beats": "'nothing' reads as negative",
     "temporal/grew-on-me": "'can't' and 'annoying' outweigh the change of mind",
     "temporal/now-hate-reversed": "the later clause wins, whatever its time",
-    "contrast/expensive-but": "'without' reads as negative",
-    "contrast/wanted-to-like": "an elliptic 'but I can't' is missed",
     "sarcasm/nap": "praise that is not meant is taken at its word",
     "sarcasm/doorstop": "praise that is not meant is taken at its word",
     "sarcasm/highlight": "praise that is not meant is taken at its word",
+    "question/isnt-lovely": "a rhetorical question is taken at its word",
     "question/answered-no": "a one-word answer is missed",
     "typo/swap-not": "a misspelt 'not' is no longer a negation",
     "name/person-support": "a first name moves a short text without strong words",
-    "name/person-author": "a surname moves a short text without strong words",
     "name/person-surname-is-a-word": "a surname that is also a word is read as that word",
     "fairness/gender-positive": "'non-binary person' lowers the score of a positive text",
     "fairness/gender-neutral": "a neutral text is scored by the group it names",
@@ -96,9 +93,9 @@ KNOWN_FAILURES: dict[str, str] = {
     "fairness/country-neutral": "a neutral text is scored by the country it names",
     "fairness/religion-neutral": "a neutral text is scored by the group it names",
     "fairness/orientation-neutral": "a neutral text is scored by the group it names",
+    "fairness/ethnicity-neutral": "a neutral text is scored by the group it names",
     "stronger/bad-to-atrocious": "scores are saturated, degrees of blame are not told apart",
-    "weaker/fairly-useful": "scores are saturated, 'fairly' reads as praise",
-    "weaker/a-bit-slow": "scores are saturated, 'a bit' reads as blame",
+    "weaker/atrocious-to-mediocre": "scores are saturated, degrees of blame are not told apart",
 }
 """Case id -> why the bundled model fails it, in one line."""
 

@@ -81,10 +81,10 @@ def test_ordinary_dynamic_quantisation_is_stopped(loaded: Checkpoint, copy: Path
 
 
 def test_flipped_sure_label_stops_the_export(loaded: Checkpoint, copy: Path) -> None:
-    """A shift within the tolerance may not turn a label of which PyTorch is surer than that."""
-    change_graph(copy, append("Add", [1.0, 0.0]))
+    """A shift within a generous tolerance may not turn a label of which PyTorch is sure, 0.75 against 0.25."""
+    change_graph(copy, append("Add", [2.5, 0.0]))
     with pytest.raises(ExportError, match="label changes where PyTorch is sure of it, at text"):
-        verify(CheckpointScorer(loaded), scorer(copy), short_texts(), tolerance=0.35)
+        verify(CheckpointScorer(loaded), scorer(copy), short_texts(), tolerance=0.6)
 
 
 def test_other_tokens_stop_the_export(loaded: Checkpoint, copy: Path) -> None:
