@@ -1,0 +1,235 @@
+"""The Redis tier alone, against a real Redis that is healthy, hung, full or gone."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from prometheus_client import REGISTRY
+from redis import Redis
+
+from app.model import Answer
+from app.redis_tier import FAILURES_TO_OPEN, MAX_KEYS_PER_CALL, MAX_PENDING_WRITES, RedisTier
+from tests.conftest import RedisServer
+
+GUARD_SECONDS = 30
+"""Reached only by a failing test: what should be bounded by the tier's own timeout hangs."""
+
+
+def answer(number: int) -> Answer:
+    """An answer that tells which one it is."""
+    return Answer(b'[{"label":"POSITIVE","score":%d}]' % number, truncated=bool(number % 2))
+
+
+def key(number: int) -> bytes:
+    """A key as binary as the real ones."""
+    return b"valence:test:\x00\r\n\xff" + number.to_bytes(4, "big")
+
+
+def run(server: RedisServer, scenario: Callable[[RedisTier], Awaitable[None]], timeout_seconds: float = 0.25) -> None:
+    """Run `scenario` on an event loop with a tier of its own; its end is bounded, too."""
+
+    async def main() -> None:
+        async with (
+            asyncio.timeout(GUARD_SECONDS),
+            RedisTier(server.url, timeout_seconds=timeout_seconds, ttl_seconds=100) as tier,
+        ):
+            await scenario(tier)
+
+    asyncio.run(main())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop go round until `condition` holds; the guard ends it otherwise."""
+    while not condition():  # noqa: ASYNC110 - what Redis does sets no event of ours
+        await asyncio.sleep(0.01)
+
+
+async def stored(tier: RedisTier, client: Redis, count: int) -> None:
+    """Write so many answers and wait until Redis has them."""
+    tier.put((key(number), answer(number)) for number in range(count))
+    await until(lambda: client.dbsize() == count)
+
+
+def calls(client: Redis, command: str) -> int:
+    """How often Redis was sent this command."""
+    return int(client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])
+
+
+def metric(name: str, **labels: str) -> float:
+    """Value of a metric of this process."""
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+@pytest.fixture
+def client(redis_server: RedisServer) -> Redis:
+    """Another client of the same Redis: to see what it holds and what it was asked."""
+    return Redis.from_url(redis_server.url)
+
+
+def test_what_was_put_is_found(redis_server: RedisServer, client: Redis) -> None:
+    """Answers come back as they went, flag and all, each under its key; unknown keys are left out."""
+
+    async def scenario(tier: RedisTier) -> None:
+        await stored(tier, client, 10)
+        found = await tier.get([key(3), key(99), key(4)])
+        assert found == {key(3): answer(3), key(4): answer(4)}
+        assert await tier.get([key(99)]) == {}
+
+    run(redis_server, scenario)
+
+
+def test_every_entry_expires(redis_server: RedisServer, client: Redis) -> None:
+    """At most the TTL, at least nine tenths of it, and not all at the same time."""
+
+    async def scenario(tier: RedisTier) -> None:
+        before = client.time()[0] * 1000
+        await stored(tier, client, 100)
+        after = (client.time()[0] + 1) * 1000
+        expiries = [int(client.pexpiretime(key(number))) for number in range(100)]
+        assert before + 90_000 <= min(expiries)
+        assert max(expiries) <= after + 100_000
+        assert len(set(expiries)) > 50
+
+    run(redis_server, scenario)
+
+
+def test_concurrent_look_ups_travel_together(redis_server: RedisServer, client: Redis) -> None:
+    """Five hundred requests at once cost a few calls, on one connection; each gets its own keys."""
+
+    async def scenario(tier: RedisTier) -> None:
+        await stored(tier, client, 500)
+        found = await asyncio.gather(*(tier.get([key(number), key(number + 1)]) for number in range(499)))
+        assert found == [{key(n): answer(n), key(n + 1): answer(n + 1)} for n in range(499)]
+        assert 1 <= calls(client, "mget") <= 5
+        assert sum(entry["name"] == "valence" for entry in client.client_list()) <= 2
+
+    run(redis_server, scenario, timeout_seconds=1)
+
+
+def test_large_look_up_is_cut(redis_server: RedisServer, client: Redis) -> None:
+    """No call holds more keys than `MAX_KEYS_PER_CALL`: a huge one would block Redis for all."""
+
+    async def scenario(tier: RedisTier) -> None:
+        keys = [key(number) for number in range(2 * MAX_KEYS_PER_CALL + 1)]
+        await stored(tier, client, len(keys))
+        assert len(await tier.get(keys)) == len(keys)
+        assert calls(client, "mget") == 3
+
+    run(redis_server, scenario, timeout_seconds=1)
+
+
+def test_hung_redis_is_waited_for_briefly(redis_server: RedisServer, client: Redis) -> None:
+    """Each look-up ends with its timeout; after three the breaker is open and nothing is asked any more."""
+
+    async def scenario(tier: RedisTier) -> None:
+        await stored(tier, client, 1)
+        before = metric("valence_redis_errors_total", operation="get")
+        redis_server.hang()
+        for _ in range(FAILURES_TO_OPEN):
+            assert not tier.open
+            assert await tier.get([key(0)]) == {}
+            await until(lambda: not tier._asked)
+        await until(lambda: tier.open)
+        for _ in range(1_000):
+            assert await tier.get([key(0)]) == {}
+        assert metric("valence_redis_errors_total", operation="get") == before + FAILURES_TO_OPEN
+        assert metric("valence_redis_breaker_open") == 1
+        redis_server.resume()
+        await until(lambda: not tier.open)
+        assert metric("valence_redis_breaker_open") == 0
+        assert await tier.get([key(0)]) == {key(0): answer(0)}
+
+    run(redis_server, scenario)
+
+
+def test_late_reply_is_never_taken_for_the_next(redis_server: RedisServer, client: Redis) -> None:
+    """A reply that comes after its look-up was given up belongs to no other look-up (redis-py had that bug in 2023)."""
+
+    async def scenario(tier: RedisTier) -> None:
+        await stored(tier, client, 50)
+        for number in range(0, 50, 2):
+            redis_server.hang()
+            late = asyncio.create_task(tier.get([key(number)]))
+            await until(late.done)
+            redis_server.resume()
+            await until(client.ping)
+            await until(lambda: not tier.open)
+            found = await tier.get([key(number + 1)])
+            assert found.get(key(number + 1), answer(number + 1)) == answer(number + 1)
+        assert await tier.get([key(7)]) == {key(7): answer(7)}
+
+    run(redis_server, scenario, timeout_seconds=0.02)
+
+
+def test_cancelled_look_up_spoils_no_other(redis_server: RedisServer, client: Redis) -> None:
+    """A client that leaves takes nobody's answer with it."""
+
+    async def scenario(tier: RedisTier) -> None:
+        await stored(tier, client, 2)
+        leaver, stayer = (asyncio.create_task(tier.get([key(number)])) for number in (0, 1))
+        await asyncio.sleep(0)
+        leaver.cancel()
+        assert await stayer == {key(1): answer(1)}
+        assert leaver.cancelled()
+
+    run(redis_server, scenario)
+
+
+def test_killed_redis_is_left_alone_until_it_is_back(redis_server: RedisServer) -> None:
+    """Refused connections open the breaker; when Redis listens again it closes by itself, and writes arrive."""
+
+    async def scenario(tier: RedisTier) -> None:
+        redis_server.kill()
+        while not tier.open:
+            assert await tier.get([key(1)]) == {}
+        dropped = metric("valence_redis_writes_dropped_total")
+        tier.put([(key(1), answer(1))])
+        assert metric("valence_redis_writes_dropped_total") == dropped + 1
+        await asyncio.to_thread(redis_server.start)
+        await until(lambda: not tier.open)
+        tier.put([(key(2), answer(2))])
+        with Redis.from_url(redis_server.url) as client:
+            await until(lambda: client.exists(key(2)))
+            assert not client.exists(key(1))
+
+    run(redis_server, scenario)
+
+
+def test_waiting_writes_are_bounded(redis_server: RedisServer) -> None:
+    """What exceeds the buffer is dropped and counted, not piled up."""
+
+    async def scenario(tier: RedisTier) -> None:
+        dropped = metric("valence_redis_writes_dropped_total")
+        tier.put((key(number), answer(number)) for number in range(MAX_PENDING_WRITES + 5))
+        assert metric("valence_redis_writes_dropped_total") == dropped + 5
+
+    run(redis_server, scenario)
+
+
+def test_refused_writes_do_not_stop_reading(redis_server: RedisServer, client: Redis) -> None:
+    """A full Redis still knows what it knows."""
+
+    async def scenario(tier: RedisTier) -> None:
+        await stored(tier, client, 1)
+        client.config_set("maxmemory", "1mb")
+        refused = metric("valence_redis_errors_total", operation="set")
+        for number in range(1, 2 * FAILURES_TO_OPEN):
+            tier.put([(key(number), answer(number))])
+            expected = refused + number
+            await until(lambda expected=expected: metric("valence_redis_errors_total", operation="set") == expected)
+        assert not tier.open
+        assert await tier.get([key(0), key(1)]) == {key(0): answer(0)}
+
+    run(redis_server, scenario)
+
+
+def test_hung_redis_does_not_hold_up_the_end(redis_server: RedisServer, client: Redis) -> None:
+    """Closing waits for no reply."""
+
+    async def scenario(tier: RedisTier) -> None:
+        await stored(tier, client, 1)
+        redis_server.hang()
+        tier.put([(key(1), answer(1))])
+        await asyncio.sleep(0)
+
+    run(redis_server, scenario)

@@ -1,0 +1,113 @@
+"""What is written is true: the README's table, tree and example against the code."""
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.settings import BUNDLED_MODEL, PREFIX, Settings
+from tests.conftest import ROOT, Service
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def tracked() -> list[Path]:
+    """Every file that git tracks, or would if it were added."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [Path(line) for line in listed.stdout.splitlines() if (ROOT / line).exists()]
+
+
+def test_readme_is_short_and_begins_with_the_two_commands() -> None:
+    """At most 150 lines, both commands within the first 30."""
+    lines = README.splitlines()
+    assert len(lines) <= 150
+    top = "\n".join(lines[:30])
+    assert "make run" in top
+    assert "make test" in top
+
+
+def test_every_setting_is_in_the_table() -> None:
+    """One row for each setting, with its default and the description that the code has."""
+    rows = re.findall(rf"^\| `({PREFIX}\w+)` \| (.*?) \| (.*) \|$", README, re.MULTILINE)
+    expected = []
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        if default == BUNDLED_MODEL:
+            default = BUNDLED_MODEL.relative_to(ROOT)
+        shown = "unset" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+        expected.append((PREFIX + name.upper(), shown, " ".join((field.description or "").split())))
+    assert rows == expected
+
+
+def test_tree_names_every_module() -> None:
+    """Each Python file of the service and the export has its line in the tree, and each line its file."""
+    tree = README[README.index("## The tree") :]
+    named: set[str] = set()
+    folder = ""
+    for line in tree.splitlines():
+        if match := re.match(r"(\S+/)\s", line):
+            folder = match[1]
+        elif match := re.match(r"  (\S+)\s", line):
+            named.add(folder + match[1].rstrip("/"))
+    for package in ("app", "model_export"):
+        files = {str(path) for path in tracked() if path.parts[0] == package and len(path.parts) == 2}
+        files |= {
+            f"{package}/{path.parts[1]}" for path in tracked() if path.parts[0] == package and len(path.parts) > 2
+        }
+        files.discard(f"{package}/__init__.py")
+        assert {name for name in named if name.startswith(f"{package}/")} == files
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link in the Markdown files names a file that exists."""
+    missing = []
+    for path in tracked():
+        if path.suffix == ".md":
+            text = (ROOT / path).read_text(encoding="utf-8")
+            for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+                if not re.match(r"[a-z]+:", target) and not (ROOT / path.parent / target).exists():
+                    missing.append(f"{path}: {target}")
+    assert missing == []
+
+
+def test_readme_example_is_real(service: Service) -> None:
+    """The curl line gives the answer that stands below it, on this CPU to three digits."""
+    command = re.search(r"^curl .*/predict .*$", README, re.MULTILINE)
+    answer = re.search(r"^\{\"predictions\".*$", README, re.MULTILINE)
+    assert command
+    assert answer
+    body = shlex.split(command[0])[-1]
+    given = httpx.post(f"{service.url}/predict", content=body).json()["predictions"]
+    for ours, shown in zip(given, json.loads(answer[0])["predictions"], strict=True):
+        assert [item["label"] for item in ours] == [item["label"] for item in shown]
+        assert [item["score"] for item in ours] == pytest.approx([item["score"] for item in shown], abs=1e-3)
+
+
+def test_make_help_lists_every_target() -> None:
+    """Each phony target that a user may call has a line in `make help`."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    internal = {"python", "redis-server"}
+    for target in set(re.findall(r"^\.PHONY: (\S+)$", makefile, re.MULTILINE)) - internal:
+        assert re.search(rf"^  {target} ", shown, re.MULTILINE), target
+
+
+def test_no_path_of_a_machine_is_committed() -> None:
+    """Nothing in the tree works on one machine only."""
+    pattern = re.compile(r"(?<![\w.])/(?:work|root|home/\w+)/")
+    found = []
+    for path in tracked():
+        if (
+            path.suffix in {".py", ".md", ".toml", ".yaml", ".yml", ".json", ".js", ".html", ""}
+            and path.name != "poetry.lock"
+        ):
+            text = (ROOT / path).read_text(encoding="utf-8", errors="replace")
+            found += [f"{path}: {match[0]}" for match in pattern.finditer(text) if path.name != "test_docs.py"]
+    assert found == []
