@@ -12,7 +12,7 @@ from typing import Any
 from app.errors import PackageError
 from app.log_config import logging_dict
 from app.package import Package
-from app.settings import SettingsError, read_settings
+from app.settings import SettingsError, host_and_port, read_settings
 
 try:
     settings = read_settings()
@@ -45,8 +45,8 @@ def on_starting(_: Any) -> None:
     try:
         Package(settings.model_dir)
         if settings.metrics_bind:
-            address, _, port = settings.metrics_bind.rpartition(":")
-            socket.create_server((address, int(port))).close()
+            address = host_and_port(settings.metrics_bind)
+            socket.create_server(address, family=socket.AF_INET6 if ":" in address[0] else socket.AF_INET).close()
     except PackageError as exc:
         sys.exit(f"error: {exc} (VALENCE_MODEL_DIR)")
     except OSError as exc:

@@ -6,12 +6,11 @@ gone are dropped before inference, not after.
 """
 
 import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from math import ceil
 
 from app.errors import Overloaded
@@ -33,7 +32,11 @@ class Job:
 
 
 class Batcher:
-    """Runs jobs on `threads` threads. Lives on the event loop: only `run` is called from the threads."""
+    """Runs jobs on `threads` threads of its own, which take their work themselves.
+
+    A thread that had to ask the event loop for its next text would stand idle for the hop there and back, a tenth of a
+    short inference. Make it on the event loop on which jobs are submitted and their futures live.
+    """
 
     def __init__(
         self,
@@ -46,44 +49,70 @@ class Batcher:
         self._run = run
         self._max_batch_tokens = max_batch_tokens
         self._max_queue_tokens = max_queue_tokens
-        self._threads = threads
-        self._idle = threads
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="inference")
+        self._loop = asyncio.get_running_loop()
+        self._tokens_per_second = ASSUMED_TOKENS_PER_SECOND
+        self._changed = threading.Condition()  # guards the three below
         self._waiting: deque[Job] = deque()
         self._waiting_tokens = 0
-        self._tokens_per_second = ASSUMED_TOKENS_PER_SECOND
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"inference-{number}", daemon=True) for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue all of the jobs or none. Raises Overloaded when they would not fit."""
         tokens = sum(len(job.ids) for job in jobs)
-        # An empty queue takes any request: one that is larger than the bound could otherwise never be served.
-        if self._waiting and self._waiting_tokens + tokens > self._max_queue_tokens:
-            REJECTED.labels("queue_full").inc()
-            seconds = ceil(self._waiting_tokens / (self._tokens_per_second * self._threads))
-            raise Overloaded(
-                f"{self._waiting_tokens} tokens are waiting, {tokens} more would exceed the limit of "
-                f"{self._max_queue_tokens} (VALENCE_MAX_QUEUE_TOKENS)",
-                headers={"Retry-After": str(max(1, seconds))},
-            )
-        self._waiting.extend(jobs)
-        self._waiting_tokens += tokens
-        self._dispatch()
+        with self._changed:
+            waiting = self._waiting_tokens
+            # An empty queue takes any request: one that is larger than the bound could otherwise never be served.
+            if waiting == 0 or waiting + tokens <= self._max_queue_tokens:
+                self._waiting.extend(jobs)
+                self._waiting_tokens += tokens
+                QUEUE_TOKENS.set(self._waiting_tokens)
+                self._changed.notify(len(jobs))
+                return
+        REJECTED.labels("queue_full").inc()
+        seconds = ceil(waiting / (self._tokens_per_second * len(self._threads)))
+        raise Overloaded(
+            f"{waiting} tokens are waiting, {tokens} more would exceed the limit of {self._max_queue_tokens} "
+            "(VALENCE_MAX_QUEUE_TOKENS)",
+            headers={"Retry-After": str(max(1, seconds))},
+        )
 
     def close(self) -> None:
         """Drop what waits and let running inferences end."""
-        while self._waiting:
-            self._waiting.popleft().future.cancel()
-        self._executor.shutdown(wait=True)
+        with self._changed:
+            self._closed = True
+            dropped, self._waiting = self._waiting, deque()
+            self._changed.notify_all()
+        for job in dropped:
+            job.future.cancel()
+        for thread in self._threads:
+            thread.join()
 
-    def _dispatch(self) -> None:
-        """Give every idle thread a batch."""
-        while self._idle and (batch := self._take()):
-            self._idle -= 1
-            for job in batch:
-                job.started = True
-            running = asyncio.get_running_loop().run_in_executor(self._executor, self._timed_run, batch)
-            running.add_done_callback(partial(self._finished, batch))
-        QUEUE_TOKENS.set(self._waiting_tokens)
+    def _work(self) -> None:
+        """One thread: batch after batch, until the end."""
+        while batch := self._next():
+            began = time.perf_counter()
+            outcome: list[bytes] | Exception
+            try:
+                outcome = self._run([job.ids for job in batch])
+            except Exception as exc:  # it belongs to those who wait for this batch
+                outcome = exc
+            self._loop.call_soon_threadsafe(self._finished, batch, outcome, time.perf_counter() - began)
+
+    def _next(self) -> list[Job]:
+        """In a thread: wait for a batch; empty at the end."""
+        with self._changed:
+            while not self._closed:
+                if batch := self._take():
+                    for job in batch:
+                        job.started = True
+                    return batch
+                self._changed.wait()
+        return []
 
     def _take(self) -> list[Job]:
         """The oldest live job and those of near length behind it that fit beside it."""
@@ -111,24 +140,15 @@ class Batcher:
         self._waiting_tokens -= sum(len(job.ids) for job in batch)
         return batch
 
-    def _timed_run(self, batch: list[Job]) -> tuple[list[bytes], float]:
-        """In a thread: the fragments, and the seconds that they took."""
-        began = time.perf_counter()
-        fragments = self._run([job.ids for job in batch])
-        return fragments, time.perf_counter() - began
-
-    def _finished(self, batch: list[Job], done: asyncio.Future[tuple[list[bytes], float]]) -> None:
-        """Back on the event loop: hand out the results and start the next batch."""
-        self._idle += 1
-        self._dispatch()
-        error = done.exception()
-        if error is not None:
+    def _finished(self, batch: list[Job], outcome: list[bytes] | Exception, seconds: float) -> None:
+        """Back on the event loop: hand out the results."""
+        QUEUE_TOKENS.set(self._waiting_tokens)
+        if isinstance(outcome, Exception):
             for job in batch:
                 if not job.future.done():
-                    job.future.set_exception(error)
+                    job.future.set_exception(outcome)
             return
-        fragments, seconds = done.result()
-        for job, fragment in zip(batch, fragments, strict=True):
+        for job, fragment in zip(batch, outcome, strict=True):
             if not job.future.done():
                 job.future.set_result(fragment)
         tokens = sum(len(job.ids) for job in batch)

@@ -2,6 +2,7 @@
 
     AppError
     ├── InvalidRequest     422  the body is not what the schema asks for
+    ├── TooSlow            408  the body did not come within VALENCE_TIMEOUT seconds
     ├── TooLarge           413  more bytes or texts than the limit
     ├── Overloaded         429  the queue is full; come back after `Retry-After`
     ├── NotReady           503  loading, failed its golden check, or draining
@@ -44,6 +45,13 @@ class InvalidRequest(AppError):
     def __init__(self, details: list[ErrorDetail]) -> None:
         super().__init__("invalid request")
         self.details = details
+
+
+class TooSlow(AppError):
+    """The client did not send its whole body in time."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+    type = "too_slow"
 
 
 class TooLarge(AppError):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from app.settings import SettingsError
+from app.settings import SettingsError, host_and_port
 
 # A cache hit takes some hundred microseconds, a short miss some milliseconds, a full batch of long texts seconds.
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -52,13 +52,13 @@ def serve_metrics(bind: str) -> Iterator[None]:
     if not bind:
         yield
         return
-    address, _, port = bind.rpartition(":")
+    address, port = host_and_port(bind)
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     try:
-        server, thread = start_http_server(int(port), address, registry)
+        server, thread = start_http_server(port, address, registry)
     except OSError as exc:
         raise SettingsError(f"VALENCE_METRICS_BIND={bind!r}: {exc.strerror}") from exc
     try:

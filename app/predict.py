@@ -13,9 +13,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
-from app.errors import AppError, TooLarge
+from app.errors import AppError, TooLarge, TooSlow
 from app.lifecycle import Lifecycle
 from app.replies import JSON_TYPE, Reply, refusal
 from app.schemas import ErrorResponse, PredictResponse, RequestParser, predict_request
@@ -34,6 +34,7 @@ HEADERS = {
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"headers": HEADERS},
+    408: {"model": ErrorResponse, "description": "The body did not come within the timeout."},
     413: {"model": ErrorResponse, "description": "Too many bytes or texts."},
     422: {"model": ErrorResponse, "description": "Not a JSON object with a list of texts."},
     429: {"model": ErrorResponse, "description": "The queue is full.", "headers": RETRY_AFTER},
@@ -49,6 +50,7 @@ class PredictEndpoint:
         settings = lifecycle.settings
         self._lifecycle = lifecycle
         self._max_body_bytes = settings.max_body_bytes
+        self._timeout_seconds = settings.timeout
         self._log_texts = settings.log_texts
         self.schema = predict_request(max_texts=settings.max_texts, max_text_characters=settings.max_text_characters)
         self._parse = RequestParser(
@@ -58,7 +60,7 @@ class PredictEndpoint:
     async def __call__(self, scope: Scope, receive: Receive) -> Reply:
         """Raises ClientDisconnect when the client leaves before its answer is there."""
         try:
-            texts = self._parse(await _read_body(scope, receive, self._max_body_bytes))
+            texts = self._parse(await self._read_body(scope, receive))
             scorer = self._lifecycle.scorer
             scored = scorer.known(texts)
             if scored is None:
@@ -81,6 +83,46 @@ class PredictEndpoint:
             fields += f'"text": {json.dumps(texts, ensure_ascii=False)}, '
         return Reply(200, headers, body, fields)
 
+    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole body; raises TooLarge as soon as it is known to exceed the limit, TooSlow after the timeout."""
+        for name, value in scope["headers"]:
+            if name == b"content-length" and int(value) > self._max_body_bytes:
+                if b"expect" not in dict(scope["headers"]):  # who waits for "100 Continue" has sent nothing yet
+                    await _discard(receive)
+                raise self._too_large(f"{int(value)} bytes exceed")
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+            if len(body) > self._max_body_bytes:
+                raise self._too_large("the body exceeds")
+            return body
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._read_chunks(message, receive)
+        except TimeoutError as exc:
+            msg = f"the body did not come within {self._timeout_seconds:g} s (VALENCE_TIMEOUT)"
+            raise TooSlow(msg, loc=["body"], headers={"Connection": "close"}) from exc
+
+    async def _read_chunks(self, message: Message, receive: Receive) -> bytes:
+        """A body in several messages, of which this is the first."""
+        body = bytearray()
+        while True:
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            body += message.get("body", b"")
+            if len(body) > self._max_body_bytes:
+                if message.get("more_body", False):
+                    await _discard(receive)
+                raise self._too_large("the body exceeds")
+            if not message.get("more_body", False):
+                return bytes(body)
+            message = await receive()
+
+    def _too_large(self, what: str) -> TooLarge:
+        """There may be more to come, so the connection cannot be used again."""
+        msg = f"{what} the limit of {self._max_body_bytes} bytes (VALENCE_MAX_BODY_BYTES)"
+        return TooLarge(msg, loc=["body"], headers={"Connection": "close"})
+
 
 def router(endpoint: PredictEndpoint) -> APIRouter:
     """The route, with the limits of the settings in its schema."""
@@ -102,28 +144,6 @@ def router(endpoint: PredictEndpoint) -> APIRouter:
         return response
 
     return routes
-
-
-async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body; raises TooLarge as soon as it is known to exceed `limit` bytes."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and int(value) > limit:
-            if b"expect" not in dict(scope["headers"]):  # who waits for "100 Continue" has sent nothing, and need not
-                await _discard(receive)
-            raise _too_large(f"{int(value)} bytes exceed", limit)
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunk: bytes = message.get("body", b"")
-        body = body + chunk if body else chunk
-        if len(body) > limit:
-            if message.get("more_body", False):
-                await _discard(receive)
-            raise _too_large("the body exceeds", limit)
-        if not message.get("more_body", False):
-            return body
 
 
 async def _unless_client_leaves(scoring: Awaitable[Scored], receive: Receive) -> Scored:
@@ -163,9 +183,3 @@ async def _discard(receive: Receive) -> None:
                 message = await receive()
                 size += len(message.get("body", b""))
                 more = message.get("more_body", False)
-
-
-def _too_large(what: str, limit: int) -> TooLarge:
-    """There may be more to come, so the connection cannot be used again."""
-    msg = f"{what} the limit of {limit} bytes (VALENCE_MAX_BODY_BYTES)"
-    return TooLarge(msg, loc=["body"], headers={"Connection": "close"})

@@ -24,6 +24,8 @@ from app.model import Answer
 
 FAILURES_TO_OPEN = 3
 PING_SECONDS = 1.0
+QUIET_SECONDS = 60.0
+"""Between two log lines about refusals."""
 MAX_PENDING_WRITES = 10_000
 MAX_KEYS_PER_CALL = 1_024
 
@@ -58,6 +60,7 @@ class RedisTier:
         self._write_due = asyncio.Event()
         self._failed_due = asyncio.Event()
         self._failures = 0
+        self._quiet_until = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -163,7 +166,10 @@ class RedisTier:
         """Count a failure. A refused write (memory full, read-only replica) says nothing against reading."""
         REDIS_ERRORS.labels(operation).inc()
         if isinstance(exc, ResponseError) and not isinstance(exc, RedisConnectionError):
-            log.warning("redis_refused", operation=operation, error=str(exc))
+            now = asyncio.get_running_loop().time()
+            if now >= self._quiet_until:  # a full Redis refuses every write
+                self._quiet_until = now + QUIET_SECONDS
+                log.warning("redis_refused", operation=operation, error=str(exc))
             return
         self._failures += 1
         if self._failures == FAILURES_TO_OPEN:

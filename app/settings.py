@@ -3,15 +3,27 @@
 import os
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "VALENCE_"
 PASSWORD = re.compile(r"//[^@/]*@")
 """The credentials in a URL: never to be logged."""
+MAX_PORT = 65_536
 BUNDLED_MODEL = Path(__file__).resolve().parent.parent / "models" / "distilbert-sst2-mini"
+
+
+def _has_port(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < MAX_PORT:
+        raise ValueError("should be ADDRESS:PORT, such as 0.0.0.0:8000 or [::1]:8000, with a port from 1 to 65535")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_has_port)]
+AddressOrNone = Annotated[str, AfterValidator(lambda value: value and _has_port(value))]
 
 
 class Settings(BaseSettings):
@@ -19,9 +31,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, use_attribute_docstrings=True, extra="ignore")
 
-    bind: str = Field("127.0.0.1:8000", pattern=r"^\S+:\d+$")
+    bind: Address = "127.0.0.1:8000"
     """Address and port of the API. Use 0.0.0.0:8000 in a container."""
-    metrics_bind: str = Field("127.0.0.1:9090", pattern=r"^(\S+:\d+)?$")
+    metrics_bind: AddressOrNone = "127.0.0.1:9090"
     """Address and port of `/metrics`, apart from the API so that no ingress exposes it. Empty: no metrics server."""
     workers: int = Field(1, ge=1, le=64)
     """Processes. Each holds its own model; more pods scale better than more workers."""
@@ -60,6 +72,12 @@ class Settings(BaseSettings):
     """Lowest level that is logged. `warning` turns the line per request off."""
     log_texts: bool = False
     """Log the texts of each request. They are personal data: leave this off in production."""
+
+
+def host_and_port(bind: str) -> tuple[str, int]:
+    """Split "[::1]:9090" into ("::1", 9090)."""
+    host, _, port = bind.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 class SettingsError(Exception):

@@ -56,6 +56,7 @@ def test_waiting_texts_of_near_length_run_together() -> None:
     async def scenario(batcher: Batcher, model: HeldModel) -> None:
         jobs = [job(9), job(10), job(30), job(11), job(29)]
         batcher.submit(jobs[:1])
+        await asyncio.to_thread(model.first_started.wait, 30)
         batcher.submit(jobs[1:])
         model.allow(3)
         await asyncio.gather(*(each.future for each in jobs))
@@ -70,6 +71,7 @@ def test_padded_tokens_stay_within_the_budget() -> None:
     async def scenario(batcher: Batcher, model: HeldModel) -> None:
         jobs = [job(1), *(job(length) for length in (50, 8, 9, 10, 12, 3, 200))]
         batcher.submit(jobs[:1])
+        await asyncio.to_thread(model.first_started.wait, 30)
         batcher.submit(jobs[1:])
         model.allow(len(jobs))
         await asyncio.gather(*(each.future for each in jobs))
@@ -98,7 +100,8 @@ def test_full_queue_refuses_at_once_and_whole() -> None:
 
     async def scenario(batcher: Batcher, model: HeldModel) -> None:
         accepted = [job(10), job(90)]
-        batcher.submit(accepted)  # the first one runs, 90 tokens wait
+        batcher.submit(accepted)
+        await asyncio.to_thread(model.first_started.wait, 30)  # the first one runs, 90 tokens wait
         with pytest.raises(Overloaded, match="90 tokens are waiting, 16 more would exceed the limit of 100") as refused:
             batcher.submit([job(8), job(8)])
         assert int((refused.value.headers or {})["Retry-After"]) >= 1
@@ -127,6 +130,7 @@ def test_abandoned_text_is_not_scored() -> None:
     async def scenario(batcher: Batcher, model: HeldModel) -> None:
         first, left, last = job(10), job(60), job(61)
         batcher.submit([first, left])
+        await asyncio.to_thread(model.first_started.wait, 30)
         left.future.cancel()
         model.allow(2)
         await first.future

@@ -74,7 +74,7 @@ def test_every_refusal_of_a_prediction_is_described(service: Service) -> None:
     """Each of our errors has its status there, with the one shape of errors and, where sent, `Retry-After`."""
     responses = document(service)["paths"]["/predict"]["post"]["responses"]
     statuses = {str(int(refusal.status)) for refusal in AppError.__subclasses__()}
-    assert statuses == {"413", "422", "429", "503", "504"}
+    assert statuses == {"408", "413", "422", "429", "503", "504"}
     assert set(responses) >= {"200", *statuses}
     for status in statuses:
         schema = responses[status]["content"]["application/json"]["schema"]

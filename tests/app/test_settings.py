@@ -11,6 +11,8 @@ from app.settings import Settings, SettingsError, read_settings, unknown_variabl
         ("VALENCE_MAX_TEXTS", "0"),
         ("VALENCE_MAX_TEXTS", "many"),
         ("VALENCE_BIND", "8000"),
+        ("VALENCE_BIND", "127.0.0.1:65536"),
+        ("VALENCE_METRICS_BIND", "[::1]"),
         ("VALENCE_TIMEOUT", "-1"),
         ("VALENCE_LOG_LEVEL", "loud"),
         ("VALENCE_LOG_TEXTS", "perhaps"),
