@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from app import health, page, predict
@@ -65,7 +66,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.include_router(page.router)
     app.mount("/static", page.files)
     # Around FastAPI and not inside it: its own outermost layers would cost each cache hit some microseconds.
-    return ObserveRequests(app, lifecycle=lifecycle, endpoint=endpoint, access_log=access_log)
+    paths = [route.path for route in app.routes if isinstance(route, Mount | Route) and route.path]
+    return ObserveRequests(app, paths=paths, lifecycle=lifecycle, endpoint=endpoint, access_log=access_log)
 
 
 async def not_found(_: Request, exc: Exception) -> Response:

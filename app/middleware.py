@@ -7,6 +7,7 @@ their endpoint, everything else through FastAPI.
 import os
 import re
 import time
+from collections.abc import Sequence
 from itertools import count
 
 import structlog
@@ -32,8 +33,17 @@ log = structlog.get_logger()
 class ObserveRequests:
     """Outermost middleware: identifies, times, counts and logs each request, and answers 500 for our own bugs."""
 
-    def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle, endpoint: PredictEndpoint, access_log: AccessLog) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        paths: Sequence[str],
+        lifecycle: Lifecycle,
+        endpoint: PredictEndpoint,
+        access_log: AccessLog,
+    ) -> None:
         self._app = app
+        self._paths = paths
         self._lifecycle = lifecycle
         self._endpoint = endpoint
         self._access_log = access_log
@@ -99,7 +109,7 @@ class ObserveRequests:
     def _record(self, scope: Scope, facts: RequestFacts) -> None:
         """Count and log, by the route's template: raw paths and methods would make endless series."""
         seconds = time.perf_counter() - facts.began
-        route: str = PATH if scope["path"] == PATH else getattr(scope.get("route"), "path", "unmatched")
+        route = PATH if scope["path"] == PATH else self._route(scope)
         method = scope["method"] if scope["method"] in METHODS else "other"
         key = (route, method, facts.status)
         series = self._series.get(key)
@@ -109,6 +119,13 @@ class ObserveRequests:
         series[1].observe(seconds)
         if self._access_log.enabled:
             self._access_log.write(facts, method=method, route=route, seconds=seconds)
+
+    def _route(self, scope: Scope) -> str:
+        """The template of the route that answered."""
+        template: str | None = getattr(scope.get("route"), "path", None)  # FastAPI's routes tell, Starlette's do not
+        if template is None:
+            template = next((path for path in self._paths if f"{scope['path']}/".startswith(f"{path}/")), "unmatched")
+        return template
 
     def _request_id(self, scope: Scope) -> str:
         """The caller's id where it is sane, a new one otherwise."""
