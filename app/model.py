@@ -34,6 +34,7 @@ class Classifier:
     """Token ids -> labelled scores. One session, whose `run` may be called from several threads at once."""
 
     def __init__(self, package: Package) -> None:
+        ort.disable_telemetry_events()  # a service does not report its use to third parties
         options = ort.SessionOptions()
         # Parallelism comes from texts, not from within one: N threads that each run their own text beat one run on N
         # threads, and leave no pool behind that spins (docs/quantisation.md has the figures).

@@ -17,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from app.cache import jittered, pack, unpack
 from app.metrics import REDIS_DROPPED, REDIS_ERRORS, REDIS_OPEN
@@ -53,6 +54,8 @@ class RedisTier:
             socket_connect_timeout=timeout_seconds,
             retry=Retry(NoBackoff(), 0),
             client_name="valence",
+            # Cloud notices of maintenance: a round trip for each connection, and nothing here would act on one.
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
         self._asked: list[Question] = []
         self._writes: dict[bytes, Answer] = {}
@@ -109,12 +112,14 @@ class RedisTier:
             await self._look_up_due.wait()
             self._look_up_due.clear()
             asked, self._asked = self._asked, []
+            if not asked:  # answered already, when the look-up before this one failed
+                continue
             keys = list(dict.fromkeys(key for question in asked for key in question.keys))
             found: dict[bytes, Answer] = {}
             try:
                 for start in range(0, len(keys), MAX_KEYS_PER_CALL):
                     found |= await self._look_up(keys[start : start + MAX_KEYS_PER_CALL], since=asked[0].since)
-                self._failures = 0
+                self._succeeded()
             except Exception as exc:  # whatever it is, nobody may wait for an answer that will not come
                 self._failed("get", exc)
                 asked += self._asked  # who asked meanwhile has waited long enough
@@ -158,9 +163,14 @@ class RedisTier:
                         await self._client.ping()
                 except (RedisError, OSError, TimeoutError):
                     continue
-                self._failures = 0
-                REDIS_OPEN.set(0)
-                log.info("redis_breaker_closed")
+                self._succeeded()
+
+    def _succeeded(self) -> None:
+        """Forget the failures, and close the breaker if it was open."""
+        if self.open:
+            REDIS_OPEN.set(0)
+            log.info("redis_breaker_closed")
+        self._failures = 0
 
     def _failed(self, operation: str, exc: BaseException) -> None:
         """Count a failure. A refused write (memory full, read-only replica) says nothing against reading."""

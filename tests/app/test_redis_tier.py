@@ -233,3 +233,25 @@ def test_hung_redis_does_not_hold_up_the_end(redis_server: RedisServer, client: 
         await asyncio.sleep(0)
 
     run(redis_server, scenario)
+
+
+def test_breaker_stays_open_until_redis_answers(redis_server: RedisServer) -> None:
+    """However many ask while a look-up fails: the breaker stays open, its gauge says so, and closes with Redis back."""
+
+    async def scenario(tier: RedisTier) -> None:
+        await tier.get([key(1)])
+        redis_server.hang()
+        while not tier.open:
+            first = asyncio.create_task(tier.get([key(1)]))
+            await asyncio.sleep(0)  # its look-up is under way
+            await asyncio.sleep(0)
+            await asyncio.gather(first, *(tier.get([key(number)]) for number in range(20)))
+        for _ in range(20):  # the loops have their turns
+            await asyncio.sleep(0)
+        assert tier.open
+        assert metric("valence_redis_breaker_open") == 1
+        redis_server.resume()
+        await until(lambda: not tier.open)
+        assert metric("valence_redis_breaker_open") == 0
+
+    run(redis_server, scenario, timeout_seconds=0.05)
