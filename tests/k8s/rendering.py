@@ -1,0 +1,117 @@
+"""The manifests as `kubectl kustomize` renders them, each composition once."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+K8S = Path(__file__).resolve().parents[2] / ".k8s"
+OVERLAYS = ("dev", "prod")
+COMPONENTS = tuple(sorted(folder.name for folder in (K8S / "components").iterdir()))
+ALTERNATIVES = ("autoscaling", "keda")
+"""Two ways to say how many pods; never both."""
+
+Object = dict[str, Any]
+
+
+def render(folder: Path) -> list[Object]:
+    """Every object of a kustomization. Skips without kubectl; fails with kubectl's own words."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed: it renders the manifests")
+    answer = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert not answer.stderr, f"kubectl warns: {answer.stderr}"
+    return list(yaml.safe_load_all(answer.stdout))
+
+
+@cache
+def overlay(name: str) -> list[Object]:
+    """What `kubectl apply -k .k8s/overlays/NAME` would apply."""
+    return render(K8S / "overlays" / name)
+
+
+@cache
+def base_with(*components: str) -> list[Object]:
+    """The base with these components, in this order, as an overlay of a user's own would list them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder).resolve()
+        kustomization = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [os.path.relpath(K8S / "base", path)],
+            "components": [os.path.relpath(K8S / "components" / name, path) for name in components],
+        }
+        (path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), encoding="utf-8")
+        return render(path)
+
+
+def all_but(*left_out: str) -> tuple[str, ...]:
+    """Every component except these."""
+    return tuple(name for name in COMPONENTS if name not in left_out)
+
+
+COMPOSITIONS: dict[str, tuple[str, ...]] = {
+    "base": (),
+    **{f"base+{name}": (name,) for name in COMPONENTS},
+    "all, autoscaling": all_but("keda"),
+    "all, keda": all_but("autoscaling"),
+}
+"""Name -> components: each alone, and as many together as can be."""
+
+ALL = (*OVERLAYS, *COMPOSITIONS)
+"""Everything that is rendered and checked."""
+
+
+def rendered(name: str) -> list[Object]:
+    """An overlay or a composition by its name in `ALL`."""
+    return overlay(name) if name in OVERLAYS else base_with(*COMPOSITIONS[name])
+
+
+def of_kind(objects: list[Object], *kinds: str) -> list[Object]:
+    """The objects of these kinds."""
+    return [thing for thing in objects if thing["kind"] in kinds]
+
+
+def named(objects: list[Object], kind: str, name: str) -> Object:
+    """The one object of this kind and name."""
+    (found,) = (thing for thing in of_kind(objects, kind) if thing["metadata"]["name"] == name)
+    return found
+
+
+def identity(thing: Object) -> str:
+    """Kind/name, as messages should say it."""
+    return f"{thing['kind']}/{thing['metadata']['name']}"
+
+
+def pod_templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:
+    """(Deployment's name, its pod template), for each."""
+    for deployment in of_kind(objects, "Deployment"):
+        yield deployment["metadata"]["name"], deployment["spec"]["template"]
+
+
+def api_templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:
+    """(Deployment's name, its pod template), for each version of the API."""
+    return (
+        (name, template)
+        for name, template in pod_templates(objects)
+        if template["metadata"]["labels"]["app"] == "valence"
+    )
+
+
+def containers(template: Object) -> list[Object]:
+    """All containers of a pod template, those for the start included."""
+    spec = template["spec"]
+    return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
+    """Whether these labels have all of the selector's."""
+    return selector.items() <= labels.items()

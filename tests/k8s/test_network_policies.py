@@ -1,0 +1,78 @@
+"""The network policies let in exactly who must come in, and out where they must go."""
+
+import pytest
+
+from tests.k8s.reachability import Peer, may_connect
+from tests.k8s.rendering import Object, named, of_kind, overlay
+
+INGRESS = Peer({"istio": "ingressgateway"}, "istio-ingress")
+PROMETHEUS = Peer({"app.kubernetes.io/name": "prometheus"}, "monitoring")
+STRANGER = Peer({"app": "valence", "app.kubernetes.io/name": "prometheus"}, "default")
+NEIGHBOUR = Peer({"app": "something-else"})
+DNS = Peer({"k8s-app": "kube-dns"}, "kube-system")
+ISTIOD = Peer({"app": "istiod"}, "istio-system")
+COLLECTOR = Peer({"app": "collector"}, "observability")
+OUTSIDE = Peer({}, "kube-system")
+
+
+@pytest.fixture(scope="module")
+def objects() -> list[Object]:
+    """The prod overlay."""
+    return overlay("prod")
+
+
+@pytest.fixture(scope="module")
+def api(objects: list[Object]) -> Peer:
+    """A pod of the API."""
+    return Peer.of(named(objects, "Deployment", "valence")["spec"]["template"])
+
+
+@pytest.fixture(scope="module")
+def redis(objects: list[Object]) -> Peer:
+    """The pod of Redis."""
+    return Peer.of(named(objects, "Deployment", "valence-redis")["spec"]["template"])
+
+
+def test_each_port_of_the_api_has_its_callers(objects: list[Object], api: Peer, redis: Peer) -> None:
+    """Requests from the ingress, metrics to Prometheus, nothing else from anyone."""
+    callers = {"ingress": INGRESS, "prometheus": PROMETHEUS, "stranger": STRANGER, "neighbour": NEIGHBOUR}
+    callers |= {"redis": redis, "api": api}
+    allowed = {
+        (name, port)
+        for name, caller in callers.items()
+        for port in (22, 8000, 9090, 15020, 15090)
+        if may_connect(objects, caller, api, port)
+    }
+    assert allowed == {("ingress", 8000), ("prometheus", 9090), ("prometheus", 15090)}
+
+
+def test_each_port_of_redis_has_its_callers(objects: list[Object], api: Peer, redis: Peer) -> None:
+    """Keys for the API, metrics for Prometheus."""
+    callers = {"ingress": INGRESS, "prometheus": PROMETHEUS, "stranger": STRANGER, "neighbour": NEIGHBOUR, "api": api}
+    allowed = {
+        (name, port)
+        for name, caller in callers.items()
+        for port in (6379, 9121, 15090)
+        if may_connect(objects, caller, redis, port)
+    }
+    assert allowed == {("api", 6379), ("prometheus", 9121), ("prometheus", 15090)}
+
+
+def test_nothing_leaves_but_what_must(objects: list[Object], api: Peer, redis: Peer) -> None:
+    """Names and the mesh's control plane for all; spans from the API's sidecars; no way to the Internet."""
+    for pod in (api, redis):
+        assert may_connect(objects, pod, DNS, 53, "UDP")
+        assert may_connect(objects, pod, DNS, 53)
+        assert may_connect(objects, pod, ISTIOD, 15012)
+        assert not may_connect(objects, pod, DNS, 443)
+        assert not may_connect(objects, pod, OUTSIDE, 443)
+        assert not may_connect(objects, pod, STRANGER, 80)
+    assert may_connect(objects, api, COLLECTOR, 4317)
+    assert not may_connect(objects, redis, COLLECTOR, 4317)
+    assert not may_connect(objects, redis, api, 8000)
+
+
+def test_without_the_policies_everyone_may(api: Peer) -> None:
+    """Proves that the check can fail."""
+    assert of_kind(overlay("dev"), "NetworkPolicy") == []
+    assert may_connect(overlay("dev"), STRANGER, api, 8000)
