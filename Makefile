@@ -60,7 +60,7 @@ lint: $(VENV)/.dev ## Repair what `check` finds, as far as tools can
 	$(VENV)/bin/ruff format .
 
 .PHONY: test
-test: $(VENV)/.dev redis-server ## Run the tests of the service (no PyTorch needed)
+test: $(VENV)/.dev $(VENV)/.load redis-server ## Run all tests but those of the export and of containers (no PyTorch needed)
 	$(VENV)/bin/pytest
 
 .PHONY: test-export

@@ -1,0 +1,134 @@
+"""Programs under measurement: started on chosen cores, waited for, observed through /proc, stopped."""
+
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+START_SECONDS = 180
+STOP_SECONDS = 30
+TICKS = os.sysconf("SC_CLK_TCK")
+Cores = frozenset[int]
+
+
+class ProcessError(Exception):
+    """A program did not come up; the message ends with the last lines that it wrote."""
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def on_cores(cores: Cores) -> Iterator[None]:
+    """This process, and what it starts meanwhile, runs on these cores alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+class Program:
+    """A server with its children. `ready_seconds` is the time from its start to the first good answer."""
+
+    def __init__(
+        self, command: Sequence[str], *, port: int, env: Mapping[str, str], cwd: Path, cores: Cores, ready_path: str
+    ) -> None:
+        self.port = port
+        self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - lives as long as the process
+        began = time.perf_counter()
+        with on_cores(cores):
+            # A session of its own: stopping it must reach the children, whatever they do.
+            self._process = subprocess.Popen(  # noqa: S603 - our own programs
+                command, cwd=cwd, env={**os.environ, **env}, stdout=self._log, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+        try:
+            self._wait(ready_path, began + START_SECONDS)
+        except ProcessError:
+            self.stop()
+            raise
+        self.ready_seconds = time.perf_counter() - began
+
+    def _wait(self, path: str, deadline: float) -> None:
+        while not self._answers(path):
+            if self._process.poll() is not None or time.perf_counter() > deadline:
+                self._log.seek(0)
+                tail = self._log.read().decode(errors="replace")[-2000:]
+                raise ProcessError(f"{' '.join(map(str, self._process.args))} did not become ready:\n{tail}")  # type: ignore[arg-type]
+            time.sleep(0.005)
+
+    def _answers(self, path: str) -> bool:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status == 200  # noqa: PLR2004
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def cpu_seconds(self) -> float:
+        """User and system time of all its processes so far, at the clock's 10 ms."""
+        return sum(int(fields[11]) + int(fields[12]) for fields in self._stats().values()) / TICKS
+
+    def peak_rss_mb(self) -> float:
+        """Sum over its processes of the largest resident size; pages that they share count in each."""
+        status = "".join(Path(f"/proc/{pid}/status").read_text() for pid in self._stats())
+        return sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+
+    def _stats(self) -> dict[int, list[str]]:
+        """For each process of its session, the fields of /proc/PID/stat behind the name, from the state on."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # others end while we look
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[3]) == self._process.pid:
+                    found[int(folder.name)] = fields
+        return found
+
+    def stop(self) -> None:
+        """Stop it at once, as Ctrl-C does, and by force if it does not heed that."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+        self._log.close()
+
+
+@contextmanager
+def redis_server(program: str, cores: Cores) -> Iterator[str]:
+    """A fresh Redis without persistence; gives its URL."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder, on_cores(cores):
+        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - found on the PATH
+        try:
+            deadline = time.perf_counter() + START_SECONDS
+            while not _listens(port):
+                if process.poll() is not None or time.perf_counter() > deadline:
+                    raise ProcessError("redis-server did not start")
+                time.sleep(0.005)
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

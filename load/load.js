@@ -1,0 +1,236 @@
+// Load for POST /predict, for k6 1.x: `k6 run -e BASE_URL=http://127.0.0.1:8000 -e PROFILE=smoke load/load.js`, or
+// `make load PROFILE=smoke`. load/README.md has the table of the variables; each is declared once, in the next lines.
+//
+// A warm request takes from a fixed set of texts, as people repeat themselves; a cold one holds a text never sent
+// before. Thresholds are the promise in slo.json: the exit status is 99 when it was broken.
+import { check, sleep } from 'k6';
+import exec from 'k6/execution';
+import http from 'k6/http';
+import { SharedArray } from 'k6/data';
+import { Counter, Rate, Trend } from 'k6/metrics';
+
+const BASE_URL = required('BASE_URL', /^https?:\/\/[^/\s]+$/, 'such as http://127.0.0.1:8000, without a path');
+const PROFILE = variable('PROFILE', 'smoke');
+const DURATION_SCALE = number('DURATION_SCALE', 1, 0.001, 1000); // all durations times this
+const CACHE_RATE = number('CACHE_RATE', 0.95, 0, 1); // share of warm requests
+const BAD_RATE = number('BAD_RATE', 0, 0, 1); // share of requests that must be refused with a 4xx
+const TEXTS_PER_REQUEST = number('TEXTS_PER_REQUEST', 1, 1, 10000);
+const THINK_SECONDS = number('THINK_SECONDS', 0, 0, 3600); // pause of a virtual user between two requests
+const WAIT_SECONDS = number('WAIT_SECONDS', 0, 0, 3600); // for a first answer, where the service may still be starting
+const MAX_VUS = number('MAX_VUS', 1000, 10, 100000); // peak of ramp and spike
+const START_RATE = number('START_RATE', 200, 1, 1e6); // requests/s of breakpoint's first step, and of soak
+const MAX_RATE = number('MAX_RATE', 20000, 1, 1e6); // requests/s at which breakpoint ends at the latest
+const HOST_HEADER = variable('HOST_HEADER', ''); // for a gateway that routes by host
+const API_KEY = variable('API_KEY', ''); // sent in API_KEY_HEADER
+const API_KEY_HEADER = variable('API_KEY_HEADER', 'X-API-Key');
+const INSECURE_TLS = choice('INSECURE_TLS', ['0', '1']) === '1'; // accept any certificate
+const REQUEST_TIMEOUT = '60s';
+
+const SLO = JSON.parse(open('./slo.json'));
+const WARM = new SharedArray('warm', () => JSON.parse(open('./texts.json')).warm);
+const COLD = new SharedArray('cold', () => JSON.parse(open('./texts.json')).cold);
+
+const BREAKPOINT_STEP_SECONDS = Math.max(15 * DURATION_SCALE, 1); // k6 wants a second at least
+const BREAKPOINT_FACTOR = 1.15;
+const MAX_UNDER_WAY = 250;
+const SLOW = `p(${SLO.latency_share * 100})<${SLO.latency_milliseconds}`;
+const BROKEN = `rate<${(1 - SLO.availability).toFixed(6)}`;
+
+const latencyWarm = new Trend('latency_warm', true);
+const latencyCold = new Trend('latency_cold', true);
+const serverErrors = new Rate('server_errors'); // 5xx, or no answer at all
+const refused = new Rate('refused'); // 429
+const cacheHitsWarm = new Rate('cache_hits_warm'); // texts, by the server's X-Cache
+const cacheHitsCold = new Rate('cache_hits_cold');
+const textsSent = new Counter('texts_sent'); // in requests that were answered with 200
+
+const PROFILES = {
+  smoke: () => ({ smoke: { executor: 'constant-vus', vus: 2, duration: seconds(Math.max(10, 1 / DURATION_SCALE)) } }),
+  mission: () => ({ mission: users(1, [[30, 10], [420, 10], [180, 0]]) }),
+  ramp: () => ({ ramp: users(10, [[300, MAX_VUS], [60, MAX_VUS]]) }),
+  spike: () => ({ spike: users(10, [[30, 10], [1, MAX_VUS], [60, MAX_VUS], [1, 10], [30, 10]]) }),
+  breakpoint: () => Object.fromEntries(breakpointRates().map((rate, index) => [stepName(rate), arrivals(rate, index)])),
+  soak: () => ({ soak: { ...arrivals(START_RATE, 0), duration: seconds(7200) } }),
+};
+if (!(PROFILE in PROFILES)) throw new Error(`PROFILE=${PROFILE}: one of ${Object.keys(PROFILES).join(', ')}`);
+
+export const options = {
+  scenarios: PROFILES[PROFILE](),
+  thresholds: PROFILE === 'breakpoint' ? breakpointThresholds() : {
+    'http_req_duration{phase:predict}': [SLOW],
+    server_errors: [BROKEN],
+    checks: ['rate==1'],
+  },
+  summaryTrendStats: ['avg', 'min', 'med', 'max', 'p(95)', 'p(99)'],
+  insecureSkipTLSVerify: INSECURE_TLS,
+  setupTimeout: '300s',
+};
+
+const HEADERS = Object.assign(
+  { 'Content-Type': 'application/json' },
+  HOST_HEADER && { Host: HOST_HEADER },
+  API_KEY && { [API_KEY_HEADER]: API_KEY },
+);
+// Unique among all virtual users of all runs: the time of this one's start, and its number within the test.
+const STARTED = Date.now().toString(36);
+let sent = 0;
+
+export function setup() {
+  for (let first = 0; first < WARM.length; first += TEXTS_PER_REQUEST) {
+    const warmUp = () => post({ text: WARM.slice(first, first + TEXTS_PER_REQUEST) }, { tags: { phase: 'setup' } });
+    const patience = Date.now() + WAIT_SECONDS * 1000;
+    let answer = warmUp();
+    while ([0, 503].includes(answer.status) && Date.now() < patience) {
+      sleep(1);
+      answer = warmUp();
+    }
+    if (answer.status !== 200) {
+      const what = answer.status ? `answers ${answer.status} ${String(answer.body).slice(0, 200)}` : answer.error;
+      exec.test.abort(`BASE_URL=${BASE_URL}: POST /predict ${what}`);
+    }
+  }
+}
+
+export default function () {
+  if (Math.random() < BAD_RATE) sendBad();
+  else send(Math.random() < CACHE_RATE);
+  if (THINK_SECONDS) sleep(THINK_SECONDS);
+}
+
+// For breakpoint: each step, and which rates held the promise. Otherwise nothing, so that k6's own summary follows.
+export function handleSummary(data) {
+  if (PROFILE !== 'breakpoint') return undefined;
+  const lines = ['requests/s   p50 ms   p99 ms   5xx or none   refused   not sent   SLO'];
+  let verdict = `it was not broken (MAX_RATE=${MAX_RATE})`;
+  let heldUpTo = 0;
+  for (const rate of breakpointRates()) {
+    const [latency, errors, refusals, dropped] = stepMetrics(rate).map((name) => data.metrics[name]);
+    if (!latency?.values.max) break;
+    const verdicts = [latency, errors, refusals, dropped].flatMap((metric) => Object.values(metric.thresholds));
+    const held = verdicts.every((threshold) => threshold.ok);
+    const values = [latency.values.med, latency.values['p(99)']].map((value) => value.toFixed(1).padStart(6));
+    const shares = [errors, refusals].map((metric) => `${(metric.values.rate * 100).toFixed(2)} %`.padStart(8));
+    lines.push([String(rate).padStart(10), ...values, `     ${shares[0]}`, shares[1],
+      String(dropped.values.count).padStart(8), held ? 'held' : 'BROKEN'].join('   '));
+    if (!held) {
+      verdict = `broke at ${rate} requests/s`;
+      break;
+    }
+    heldUpTo = rate;
+  }
+  lines.push(`the SLO held up to ${heldUpTo} requests/s; ${verdict}`);
+  return { stdout: `\n${lines.join('\n')}\n` };
+}
+
+function send(warm) {
+  const texts = Array.from({ length: TEXTS_PER_REQUEST }, () => pick(WARM));
+  if (!warm) texts[0] = coldText();
+  const kind = warm ? 'warm' : 'cold';
+  const answer = post({ text: texts }, { tags: { kind, phase: 'predict' } });
+  serverErrors.add(answer.status === 0 || answer.status >= 500);
+  refused.add(answer.status === 429);
+  if (answer.status !== 200) return;
+  (warm ? latencyWarm : latencyCold).add(answer.timings.duration);
+  textsSent.add(texts.length);
+  const [hits, all] = (answer.headers['X-Cache'] || '0/0').split('/').map(Number);
+  for (let text = 0; text < all; text += 1) (warm ? cacheHitsWarm : cacheHitsCold).add(text < hits);
+  check(answer, {
+    'one prediction for each text': () => (answer.body.match(/\[\{"label"/g) || []).length === texts.length,
+    'a cold text was not known': () => warm || hits < all,
+  });
+}
+
+const BAD_BODIES = ['{"text": [', '{"text": []}', '{"text": "no list"}', '{"text": [" "]}', '{"text": [1]}', '[]', ''];
+
+function sendBad() {
+  const expected = http.expectedStatuses({ min: 400, max: 499 });
+  const answer = post(pick(BAD_BODIES), { tags: { kind: 'bad', phase: 'bad' }, responseCallback: expected });
+  check(answer, { 'a bad request is refused with 4xx': () => answer.status >= 400 && answer.status < 500 });
+}
+
+function post(body, params) {
+  const content = typeof body === 'string' ? body : JSON.stringify(body);
+  return http.post(`${BASE_URL}/predict`, content, { headers: HEADERS, timeout: REQUEST_TIMEOUT, ...params });
+}
+
+function coldText() {
+  sent += 1;
+  return `${pick(COLD)} Ticket ${STARTED}${exec.vu.idInTest.toString(36)}x${sent.toString(36)}.`;
+}
+
+function pick(values) {
+  return values[Math.floor(Math.random() * values.length)];
+}
+
+function users(startVUs, stages) {
+  return {
+    executor: 'ramping-vus', startVUs, gracefulStop: seconds(30), gracefulRampDown: seconds(30),
+    stages: stages.map(([duration, target]) => ({ duration: seconds(duration), target })),
+  };
+}
+
+// A step of breakpoint. Whoever keeps the promise has less than rate x latency limit requests under way: with so few
+// virtual users and some to spare, one that falls behind shows as dropped iterations and not as a queue in the client.
+// Never more than MAX_UNDER_WAY: idle ones cost k6 memory and CPU time, which the server may need.
+function arrivals(rate, index) {
+  const vus = Math.min(MAX_UNDER_WAY, Math.ceil((rate * SLO.latency_milliseconds) / 1000) + 20);
+  return {
+    executor: 'constant-arrival-rate', rate, timeUnit: '1s', preAllocatedVUs: vus, gracefulStop: '2s',
+    duration: `${BREAKPOINT_STEP_SECONDS * 1000}ms`, startTime: `${index * BREAKPOINT_STEP_SECONDS * 1000}ms`,
+  };
+}
+
+function breakpointRates() {
+  const rates = [];
+  for (let rate = START_RATE; rate <= MAX_RATE; rate *= BREAKPOINT_FACTOR) rates.push(Math.round(rate));
+  return rates;
+}
+
+function stepName(rate) {
+  return `rate_${rate}`;
+}
+
+function stepMetrics(rate) {
+  const names = ['http_req_duration', 'server_errors', 'refused', 'dropped_iterations'];
+  return names.map((name) => `${name}{scenario:${stepName(rate)}}`);
+}
+
+function breakpointThresholds() {
+  const thresholds = { 'http_req_duration{phase:predict}': ['max>=0'] }; // so that the summary has it
+  breakpointRates().forEach((rate, index) => {
+    // Judged near the end of a step: the first seconds alone have too few samples.
+    const until = Math.round((index + 0.8) * BREAKPOINT_STEP_SECONDS * 1000);
+    const dropped = `count<${Math.max(2, Math.ceil(rate * BREAKPOINT_STEP_SECONDS * 0.01))}`;
+    stepMetrics(rate).forEach((name, number) => {
+      const threshold = [SLOW, BROKEN, 'rate<0.01', dropped][number];
+      thresholds[name] = [{ threshold, abortOnFail: true, delayAbortEval: `${until}ms` }];
+    });
+  });
+  return thresholds;
+}
+
+function seconds(value) {
+  return `${Math.max(1, Math.round(value * 1000 * DURATION_SCALE))}ms`;
+}
+
+function variable(name, preset) {
+  return __ENV[name] === undefined || __ENV[name] === '' ? preset : __ENV[name];
+}
+
+function required(name, pattern, hint) {
+  const value = variable(name, '');
+  if (!pattern.test(value)) throw new Error(`${name}=${value || '(not set)'}: ${hint}`);
+  return value;
+}
+
+function number(name, preset, low, high) {
+  const value = Number(variable(name, preset));
+  if (!(value >= low && value <= high)) throw new Error(`${name}=${__ENV[name]}: a number from ${low} to ${high}`);
+  return value;
+}
+
+function choice(name, values) {
+  const value = variable(name, values[0]);
+  if (!values.includes(value)) throw new Error(`${name}=${value}: one of ${values.join(', ')}`);
+  return value;
+}

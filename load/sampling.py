@@ -1,0 +1,109 @@
+"""What the server says of itself during a run: one line of JSON for each second.
+
+    {"time": 1795232812.2, "metrics": {"http_requests_total{...}": 12.0}, "redis": {"keys": 9, "bytes": 900}}
+
+Several metrics pages (one for each pod) are added up. What cannot be had at a moment is absent from that line.
+"""
+
+import json
+import re
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+PERIOD_SECONDS = 1.0
+TIMEOUT_SECONDS = 5.0
+WANTED = re.compile(
+    r"^((?:http_requests|valence|process)_\w+(?<!_created)(?<!_bucket)(?:\{[^}]*\})?) (\S+)$", re.MULTILINE
+)
+Sample = dict[str, Any]
+
+
+class SourceError(Exception):
+    """A source cannot tell; the message says why."""
+
+
+class Sampler:
+    """Writes samples to `file` from `__enter__` to `__exit__`, where it takes a last one."""
+
+    def __init__(self, file: Path, sources: Mapping[str, Callable[[], Any]]) -> None:
+        self._file = file
+        self._sources = sources
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sampler")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with self._file.open("w", encoding="utf-8") as lines:
+            due = time.monotonic()
+            last = False
+            while not last:
+                last = self._stop.is_set()
+                lines.write(json.dumps(self._sample()) + "\n")
+                due = max(due + PERIOD_SECONDS, time.monotonic())
+                self._stop.wait(due - time.monotonic())
+
+    def _sample(self) -> Sample:
+        sample: Sample = {"time": time.time()}
+        for name, read in self._sources.items():
+            with suppress(OSError, ValueError, RedisError, SourceError):  # a pod that goes away, a Redis that is down
+                sample[name] = read()
+        return sample
+
+
+def read_metrics(urls: Sequence[str]) -> dict[str, float]:
+    """The samples of all metrics pages, added up by name and labels. Raises OSError."""
+    total: dict[str, float] = {}
+    for url in urls:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - the user named it
+            for name, value in WANTED.findall(answer.read().decode()):
+                total[name] = total.get(name, 0.0) + float(value)
+    return total
+
+
+def redis_reader(url: str) -> Callable[[], dict[str, int]]:
+    """A function that tells the keys that Redis holds and the bytes that it uses; raises RedisError."""
+    client = Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
+
+    def read() -> dict[str, int]:
+        info: Any = client.info("memory")
+        keys: Any = client.dbsize()
+        return {"keys": int(keys), "bytes": int(info["used_memory"])}
+
+    return read
+
+
+def replicas_reader(namespace: str, deployment: str) -> Callable[[], int]:
+    """A function that tells how many pods of the Deployment are ready. Raises SourceError when there is no cluster."""
+    # The client takes a second to import, and is wanted only where there is a cluster.
+    from load.cluster import Cluster, ClusterError  # noqa: PLC0415
+
+    try:
+        cluster = Cluster(namespace, deployment)
+    except ClusterError as exc:
+        raise SourceError(str(exc)) from exc
+
+    def read() -> int:
+        try:
+            return cluster.state().ready
+        except ClusterError as exc:
+            raise SourceError(str(exc)) from exc
+
+    return read

@@ -1,0 +1,63 @@
+"""The Locust users against the real service, in a process of their own: Locust replaces Python's sockets by its own."""
+
+import csv
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.conftest import ROOT, free_port
+
+pytestmark = pytest.mark.skipif(
+    find_spec("locust") is None, reason="Locust is not installed; make locust installs it with the group `load`"
+)
+FILES = "load/locustfile.py,load/locust_steps.py"
+
+
+class Service(Protocol):
+    """What the fixture `service` gives, as far as Locust cares."""
+
+    url: str
+
+
+def locust(*arguments: str, files: str = FILES, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run it without its web page."""
+    command = [sys.executable, "-m", "locust", "-f", files, "--headless", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_all_users_find_what_they_expect(service: Service, tmp_path: Path) -> None:
+    """Predictions, health and refusals: no failure, and all files are there."""
+    report, prefix = tmp_path / "report.html", tmp_path / "locust"
+    done = locust("--host", service.url, "--html", str(report), "--csv", str(prefix), STEP_SECONDS="2", MAX_USERS="20")
+    assert done.returncode == 0, done.stderr
+    assert "knee: " in done.stderr
+    assert report.stat().st_size > 0
+    with (tmp_path / "locust_stats.csv").open() as lines:
+        rows = {row["Name"]: row for row in csv.DictReader(lines)}
+    assert {"/predict (warm)", "/predict (corrupt)"} <= set(rows)
+    assert {"/health", "/readyz"} & set(rows)
+    assert rows["Aggregated"]["Failure Count"] == "0"
+    assert int(rows["Aggregated"]["Request Count"]) >= 10
+    assert {"locust_failures.csv", "locust_exceptions.csv"} <= {file.name for file in tmp_path.iterdir()}
+
+
+def test_host_where_nobody_answers_ends_it_at_once() -> None:
+    """One line with the host, no minutes of failing requests."""
+    host = f"http://127.0.0.1:{free_port()}"
+    done = locust("--host", host)
+    assert done.returncode == 1
+    assert f"error: --host {host}: POST /predict:" in done.stderr
+
+
+def test_missing_host_is_named() -> None:
+    """Without the web page nobody asks for it."""
+    done = locust()
+    assert done.returncode == 1
+    assert "--host is missing" in done.stderr

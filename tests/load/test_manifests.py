@@ -1,0 +1,99 @@
+"""The component that runs the load inside a cluster, as `kubectl kustomize` renders it."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+COMPONENT = ROOT / ".k8s" / "components" / "load-test"
+LABEL = ("app.kubernetes.io/component", "load-test")
+Object = dict[str, Any]
+
+
+def render(folder: Path) -> list[Object]:
+    """Every object of a kustomization."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed: it renders the manifests")
+    done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def with_parts(tmp_path: Path, *parts: str) -> list[Object]:
+    """The component with some of the parts beside it."""
+    folders = [COMPONENT, *(COMPONENT / part for part in parts)]
+    up = "/".join([".."] * len(tmp_path.resolve().parts[1:]))
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "components": [f"{up}{folder.resolve()}" for folder in folders],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return render(tmp_path)
+
+
+def one(objects: list[Object], kind: str, name: str = "") -> Object:
+    """The only object of this kind whose name starts so."""
+    (found,) = [thing for thing in objects if thing["kind"] == kind and thing["metadata"]["name"].startswith(name)]
+    return found
+
+
+def test_job_runs_the_one_script() -> None:
+    """The ConfigMap holds load/load.js and what it opens, byte for byte, and the Job mounts that one."""
+    objects = render(COMPONENT)
+    scripts = one(objects, "ConfigMap", "valence-load-scripts")
+    for name in ("load.js", "slo.json", "texts.json"):
+        assert scripts["data"][name] == (ROOT / "load" / name).read_text()
+    pod = one(objects, "Job")["spec"]["template"]["spec"]
+    assert pod["volumes"][0]["configMap"]["name"] == scripts["metadata"]["name"]
+    assert pod["containers"][0]["args"][-1] == f"{pod['containers'][0]['volumeMounts'][0]['mountPath']}/load.js"
+
+
+def test_scripts_are_complete() -> None:
+    """What load.js opens and what the Locust files import is in the ConfigMap, too."""
+    scripts = one(render(COMPONENT), "ConfigMap", "valence-load-scripts")["data"]
+    opened = re.findall(r"open\('\./([^']+)'\)", scripts["load.js"])
+    imports = re.compile(r"^from load\.(\w+)", re.MULTILINE)
+    imported = [f"{name}.py" for text in scripts.values() for name in imports.findall(text)]
+    assert opened
+    assert imported
+    assert set(opened + imported) <= set(scripts)
+
+
+def test_settings_are_variables_of_the_script() -> None:
+    """A misspelt one would silently do nothing."""
+    settings = one(render(COMPONENT), "ConfigMap", "valence-load-settings")["data"]
+    script = (ROOT / "load" / "load.js").read_text()
+    assert settings["BASE_URL"].startswith("http://")
+    for name in settings:
+        assert re.search(rf"(required|variable|number|choice)\('{name}'", script), name
+
+
+def test_operator_gets_the_generated_name(tmp_path: Path) -> None:
+    """A TestRun is unknown to kustomize, which would leave the name without its hash."""
+    objects = with_parts(tmp_path, "k6-operator")
+    script = one(objects, "TestRun")["spec"]["script"]["configMap"]
+    assert script["name"] == one(objects, "ConfigMap", "valence-load-scripts")["metadata"]["name"]
+    assert script["file"] == "load.js"
+
+
+def test_workers_find_their_master() -> None:
+    """By the Service's name, which leads to the master's pod."""
+    objects = render(COMPONENT)
+    service = one(objects, "Service")
+    worker, master = (one(objects, "Deployment", f"valence-locust-{role}") for role in ("worker", "master"))
+    assert f"--master-host={service['metadata']['name']}" in worker["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert service["spec"]["selector"].items() <= master["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_one_selector_removes_everything(tmp_path: Path) -> None:
+    """Each object has the label by which load/README.md deletes."""
+    for thing in with_parts(tmp_path, "k6-operator", "network-policies", "istio"):
+        assert LABEL in thing["metadata"]["labels"].items(), thing["metadata"]["name"]

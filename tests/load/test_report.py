@@ -1,0 +1,176 @@
+"""The report of a recorded run: three seconds of smoke, as k6 and the service left them."""
+
+import json
+import re
+import shutil
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from load.report_data import ReportError, read_recording, read_run
+from load.report_findings import breakpoint_steps, findings, key_figures, slo_held
+
+RECORDED = Path(__file__).parent / "recorded"
+
+
+@pytest.fixture
+def report() -> ModuleType:
+    """The module that writes the page; needs matplotlib."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed; make load installs it with the group `load`")
+    return import_module("load.report")
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A copy of the recorded run that a test may write to."""
+    return shutil.copytree(RECORDED, tmp_path / "run")
+
+
+def change_summary(folder: Path, metric: str, **values: float) -> None:
+    """Alter the recorded summary."""
+    file = folder / "summary.json"
+    summary = json.loads(file.read_text())
+    summary["metrics"][metric] |= values
+    file.write_text(json.dumps(summary))
+
+
+def test_recording_is_read_as_k6_means_it() -> None:
+    """The requests of all seconds add up to k6's total, but for those after the last whole second."""
+    run = read_run(RECORDED)
+    counted = sum(second.metrics["http_reqs"]["count"] for second in run.client)
+    total = run.summary["http_reqs"]["count"]
+    assert 0.5 * total < counted <= total
+    assert all(second.metrics["vus"]["value"] == 2 for second in run.client if "vus" in second.metrics)
+    assert all(0 < second.at < 10 for second in run.client)
+
+
+def test_metrics_that_appear_later_shift_no_column() -> None:
+    """A snapshot lists the metrics known by then in the order of their names."""
+    lines = [
+        '{"event":"param","data":{"aggregates":{"counter":["count","rate"],"gauge":["value"]}}}',
+        '{"event":"metric","data":{"b_total":{"type":"counter"},"time":{"type":"gauge"}}}',
+        '{"event":"snapshot","data":[[3,1.5],[1000000]]}',
+        '{"event":"metric","data":{"a_users":{"type":"gauge"}}}',
+        '{"event":"snapshot","data":[[7],[4,2.5],[1002000]]}',
+    ]
+    first, second = read_recording(lines, began=999.0)
+    assert (first.at, first.metrics["b_total"]["count"]) == (1.0, 3)
+    assert (second.at, second.metrics["a_users"]["value"], second.metrics["b_total"]["rate"]) == (3.0, 7, 2.5)
+
+
+def test_server_and_client_agree_on_the_counts() -> None:
+    """The report compares them, and says so in words."""
+    run = read_run(RECORDED)
+    assert run.totals["requests"] == run.summary["http_reqs"]["count"]
+    assert any("as many as the server counted" in line for line in findings(run))
+
+
+def test_disagreement_is_said(run_folder: Path) -> None:
+    """A client that lost requests must not pass for a good run."""
+    change_summary(run_folder, "http_reqs", count=1)
+    assert any("not the same as the server counted" in line for line in findings(read_run(run_folder)))
+
+
+@pytest.mark.parametrize(
+    ("metric", "values"),
+    [("http_req_duration{phase:predict}", {"p(99)": 100.5}), ("server_errors", {"value": 0.0011})],
+)
+def test_broken_promise_is_said(run_folder: Path, metric: str, values: dict[str, float]) -> None:
+    """Too slow or too many errors: either breaks the SLO."""
+    change_summary(run_folder, "http_req_duration{phase:predict}", **{"p(99)": 20.0})
+    assert slo_held(read_run(run_folder))
+    change_summary(run_folder, metric, **values)
+    run = read_run(run_folder)
+    assert not slo_held(run)
+    assert findings(run)[0].startswith("The SLO did not hold")
+
+
+def test_shares_of_the_tiers_come_from_the_servers_counters() -> None:
+    """And CPU time is divided by the requests that it served."""
+    run = read_run(RECORDED)
+    figures = key_figures(run)
+    memory, redis, model = (float(part) for part in re.findall(r"[\d.]+", figures["texts from memory / Redis / model"]))
+    assert memory + redis + model == pytest.approx(100, abs=0.05)
+    assert memory > model > redis == 0
+    assert float(figures["CPU ms a request"]) == pytest.approx(
+        run.totals["cpu_seconds"] / run.totals["requests"] * 1000, abs=0.001
+    )
+
+
+def step(p99: float, *, crossed: bool) -> dict[str, object]:
+    """The latency of one step of breakpoint as k6 exports it, where true means crossed."""
+    return {"max": p99, "p(99)": p99, "thresholds": {"p(99)<100": crossed}}
+
+
+def test_knee_is_the_last_step_that_held() -> None:
+    """By rate and not by name; what came behind the step that broke does not count."""
+    summary = {
+        "http_req_duration{scenario:rate_200}": step(20.0, crossed=False),
+        "http_req_duration{scenario:rate_1000}": step(250.0, crossed=True),
+        "http_req_duration{scenario:rate_500}": step(30.0, crossed=False),
+        "refused{scenario:rate_500}": {"value": 0.0, "thresholds": {"rate<0.01": False}},
+        "http_req_duration{scenario:rate_2000}": step(10.0, crossed=False),
+    }
+    steps = breakpoint_steps(summary)
+    assert [(found.rate, found.held) for found in steps] == [(200, True), (500, True), (1000, False)]
+
+
+def test_step_that_refuses_too_much_breaks() -> None:
+    """However fast its refusals are."""
+    summary = {
+        "http_req_duration{scenario:rate_200}": step(20.0, crossed=False),
+        "refused{scenario:rate_200}": {"value": 0.5, "thresholds": {"rate<0.01": True}},
+    }
+    assert [found.held for found in breakpoint_steps(summary)] == [False]
+
+
+def test_steps_that_never_ran_do_not_count() -> None:
+    """A run that ended early held no rate that it did not try."""
+    summary = {
+        "http_req_duration{scenario:rate_200}": step(20.0, crossed=False),
+        "http_req_duration{scenario:rate_500}": step(0.0, crossed=False),
+    }
+    assert [found.rate for found in breakpoint_steps(summary)] == [200]
+
+
+def test_folder_that_is_no_runs_is_refused_by_name(tmp_path: Path) -> None:
+    """The message names the file that is missing."""
+    with pytest.raises(ReportError, match=r"run\.json"):
+        read_run(tmp_path)
+
+
+def test_page_needs_nothing_else(run_folder: Path, report: ModuleType) -> None:
+    """Figures are inside, and nothing is fetched from anywhere."""
+    page = report.write_report(run_folder).read_text()
+    assert page.count("data:image/png;base64,") == 6
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
+    for png in ("latency", "rate", "warm-cold", "tiers", "redis", "cpu"):
+        assert (run_folder / f"{png}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_runs_stand_side_by_side(run_folder: Path, tmp_path: Path, report: ModuleType) -> None:
+    """Each figure and each finding of both."""
+    other = shutil.copytree(RECORDED, tmp_path / "other")
+    change_summary(other, "http_reqs", rate=123456.0)
+    page = report.write_report(run_folder, other)
+    assert page.name == "comparison.html"
+    text = page.read_text()
+    assert text.count("data:image/png;base64,") == 12
+    assert "123456" in text
+
+
+def test_what_stands_in_a_run_is_text_and_not_markup(run_folder: Path, report: ModuleType) -> None:
+    """A model's name may hold anything."""
+    file = run_folder / "run.json"
+    facts = json.loads(file.read_text())
+    facts["model"]["name"] = "<script>alert(1)</script>"
+    file.write_text(json.dumps(facts))
+    assert "<script>" not in report.write_report(run_folder).read_text()
+
+
+def test_command_names_a_wrong_folder(tmp_path: Path, report: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, exit status 1."""
+    assert report.main([str(tmp_path)]) == 1
+    assert str(tmp_path) in capsys.readouterr().err
