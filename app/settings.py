@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(None, pattern=r"^(rediss?|unix)://")
     """Second cache tier shared by all pods, such as redis://:password@redis:6379/0. Unset: in-process only."""
     redis_timeout_seconds: float = Field(0.04, gt=0, le=1)
-    """Longest that a look-up in Redis may delay a request. Too low: needless misses. Too high: slow when it hangs."""
+    """Time for one look-up in Redis; no request waits longer than this and a quarter. Too low: needless misses."""
     cache_ttl_seconds: float = Field(180, gt=0, le=604_800)
     """How long a text's scores are kept, minus up to 10 % at random, so that entries do not expire together."""
     cache_max_entries: int = Field(100_000, ge=0)
