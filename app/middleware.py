@@ -51,7 +51,10 @@ class ObserveRequests:
         # Unique without a system call a request: random for the process, counted within it.
         self._id_prefix, self._id_number = os.urandom(8).hex(), count()
         self._in_flight = 0
-        IN_FLIGHT.set_function(lambda: self._in_flight)
+        # One process tells when it is asked; of several each must write its share where the parent can read it.
+        self._publish = IN_FLIGHT.set if lifecycle.settings.workers > 1 else None
+        if self._publish is None:
+            IN_FLIGHT.set_function(lambda: self._in_flight)
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +62,7 @@ class ObserveRequests:
             await self._app(scope, receive, send)
             return
         facts = RequestFacts(self._request_id(scope), self._timestamp())
-        self._in_flight += 1
+        self._count_in_flight(1)
         try:
             if scope["path"] == PATH and scope["method"] == "POST":
                 await self._send(await self._endpoint(scope, receive), facts, send)
@@ -74,8 +77,13 @@ class ObserveRequests:
                 raise
             await self._send(refusal(AppError(BUG)), facts, send)
         finally:
-            self._in_flight -= 1
+            self._count_in_flight(-1)
             self._record(scope, facts)
+
+    def _count_in_flight(self, change: int) -> None:
+        self._in_flight += change
+        if self._publish is not None:
+            self._publish(self._in_flight)
 
     async def _send(self, reply: Reply, facts: RequestFacts, send: Send) -> None:
         """A whole response at once."""

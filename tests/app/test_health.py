@@ -146,7 +146,11 @@ def test_package_of_another_format_is_one_line(start_service: StartService, pack
     [
         ("VALENCE_MAX_TEXTS", "0", "Input should be greater than or equal to 1"),
         ("VALENCE_WORKERS", "two", "Input should be a valid integer, unable to parse string as an integer"),
-        ("VALENCE_BIND", "8000", r"String should match pattern '^\S+:\d+$'"),
+        (
+            "VALENCE_BIND",
+            "8000",
+            "Value error, should be ADDRESS:PORT, such as 0.0.0.0:8000 or [::1]:8000, with a port from 1 to 65535",
+        ),
         ("VALENCE_LOG_LEVEL", "loud", "Input should be 'debug', 'info', 'warning' or 'error'"),
         ("VALENCE_DRAIN_SECONDS", "nan", "Input should be less than or equal to 300"),
         ("VALENCE_TIMEOUT", "inf", "Input should be less than or equal to 3600"),

@@ -137,6 +137,10 @@ def test_two_workers_are_counted_together(start_service: StartService, tmp_path:
     assert started.metric('valence_cache_texts_total{source="model"}') == 2  # each worker has a memory of its own
     assert started.metric('valence_cache_texts_total{source="memory"}') == 5
     assert started.metric("valence_cache_entries") == 2
+    with socket.create_connection(("127.0.0.1", int(started.url.rpartition(":")[2]))) as slow:
+        slow.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        until(lambda: started.metric("http_requests_in_flight") == 1, "the request under way is seen")
+    until(lambda: started.metric("http_requests_in_flight") == 0, "it is gone with its client")
     assert len(list(tmp_path.glob("valence-metrics-*"))) == 1
     assert started.stop() == 0
     assert list(tmp_path.glob("valence-metrics-*")) == []
