@@ -56,7 +56,7 @@ def test_requests_are_counted_by_route_method_and_status(start_service: StartSer
 
 def test_texts_are_counted_by_where_their_scores_came_from(start_service: StartService) -> None:
     """Model, memory and truncation; the size of the cache; each inference of the model."""
-    started = start_service().wait_ready()
+    started = start_service(VALENCE_MAX_BATCH_TOKENS="0").wait_ready()
     for texts in (["a", "b", "a"], ["a", "b"], ["a", "c", "good " * 600], ["good " * 600]):
         assert plain_http.post(started.url + "/predict", json={"text": texts}).status_code == 200
     samples = {
