@@ -5,7 +5,7 @@ cancel the others; when the last one has given up, the text leaves the queue.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from app.batching import Batcher, Job
 from app.cache import Keys, MemoryCache
-from app.errors import Overloaded, TimedOut
+from app.errors import TimedOut
 from app.metrics import CACHE_MEMORY, CACHE_MODEL, CACHE_REDIS, REJECTED, TRUNCATED
 from app.model import Answer
 from app.redis_tier import RedisTier
@@ -138,7 +138,8 @@ class Scorer:
         """Join the flights that are under way; start the rest."""
         fresh: dict[bytes, Flight] = {}
         for key in missing:
-            if key not in self._flights:
+            under_way = self._flights.get(key)
+            if under_way is None or under_way.future.cancelled():  # left by all, and not cleared away yet
                 flight = fresh[key] = self._flights[key] = Flight([], asyncio.get_running_loop().create_future())
                 flight.future.add_done_callback(partial(self._landed, key, flight))
         flights = {key: self._flights[key] for key in missing}
@@ -147,7 +148,7 @@ class Scorer:
         if fresh:
             texts = [missing[key] for key in fresh]
             if sum(map(len, texts)) <= INLINE_CHARACTERS:
-                self._submit(list(fresh.values()), self._encode(texts))
+                self._submit(list(fresh.values()), partial(self._encode, texts))
             else:
                 # A task of its own: this request may be cancelled while others have joined its flights.
                 task = asyncio.create_task(self._encode_in_thread(list(fresh.values()), texts))
@@ -159,26 +160,25 @@ class Scorer:
         return [self._encoder.encode(text) for text in texts]
 
     async def _encode_in_thread(self, flights: list[Flight], texts: Sequence[str]) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            encoded = await loop.run_in_executor(self._tokenising, self._encode, texts)
-        except Exception as exc:  # whatever it is, it must reach those who wait
-            _fail(flights, exc)
-        else:
-            self._submit(flights, encoded)
+        encoding = asyncio.get_running_loop().run_in_executor(self._tokenising, self._encode, texts)
+        await asyncio.wait([encoding])
+        self._submit(flights, encoding.result)
 
-    def _submit(self, flights: list[Flight], encoded: list[Tokens]) -> None:
+    def _submit(self, flights: list[Flight], encoded: Callable[[], list[Tokens]]) -> None:
         """Hand tokenised flights to the model; those whose requests have all gone are done already."""
-        for flight, tokens in zip(flights, encoded, strict=True):
-            flight.ids, flight.truncated = tokens
         try:
+            for flight, tokens in zip(flights, encoded(), strict=True):
+                flight.ids, flight.truncated = tokens
             self._batcher.submit([flight for flight in flights if not flight.future.done()])
-        except Overloaded as exc:
-            _fail(flights, exc)
+        except Exception as exc:  # whatever it is, a full queue or a bug, it must reach those who wait
+            for flight in flights:
+                if not flight.future.done():
+                    flight.future.set_exception(exc)
 
     def _landed(self, key: bytes, flight: Flight, _: asyncio.Future[bytes]) -> None:
         """Keep the result, whether or not somebody still waits for it."""
-        del self._flights[key]
+        if self._flights.get(key) is flight:  # a flight that all had left may have a successor
+            del self._flights[key]
         if flight.future.cancelled() or flight.future.exception() is not None:
             return
         if flight.truncated:
@@ -187,9 +187,3 @@ class Scorer:
         self._memory.put(items)
         if self._redis is not None:
             self._redis.put(items)
-
-
-def _fail(flights: Sequence[Flight], error: Exception) -> None:
-    for flight in flights:
-        if not flight.future.done():
-            flight.future.set_exception(error)

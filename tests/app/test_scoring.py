@@ -121,6 +121,23 @@ def test_text_that_nobody_waits_for_leaves_the_queue() -> None:
     run(scenario)
 
 
+def test_text_left_by_all_can_be_asked_for_at_once() -> None:
+    """In the very turn of the loop in which the last request gives a text up, another one starts it afresh."""
+
+    async def scenario(scorer: Scorer, model: HeldModel) -> None:
+        blocker = asyncio.create_task(scorer.score(["the first one"]))
+        leaver = asyncio.create_task(scorer.score(["good"]))
+        await asyncio.to_thread(model.first_started.wait, 30)
+        leaver.cancel()
+        successor = asyncio.create_task(scorer.score(["good"]))
+        await asyncio.gather(leaver, return_exceptions=True)
+        model.allow(2)
+        assert (await successor).answers[0].fragment == b"3"
+        await blocker
+
+    run(scenario)
+
+
 def test_result_is_kept_when_its_request_has_gone() -> None:
     """An inference that runs already is not wasted: the next request finds its result."""
 
