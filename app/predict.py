@@ -13,7 +13,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive, Scope
+from starlette.types import Receive, Scope
 
 from app.errors import AppError, TooLarge, TooSlow
 from app.lifecycle import Lifecycle
@@ -102,33 +102,36 @@ class PredictEndpoint:
                 if b"expect" not in dict(scope["headers"]):  # who waits for "100 Continue" has sent nothing yet
                     await _discard(receive)
                 raise self._too_large(f"{int(value)} bytes exceed")
-        message = await receive()
-        if message["type"] == "http.request" and not message.get("more_body", False):
-            body: bytes = message.get("body", b"")
-            if len(body) > self._max_body_bytes:
-                raise self._too_large("the body exceeds")
-            return body
+        # By hand what asyncio.timeout does: a fifth of its cost, on the path of every cache hit.
+        waiting, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert waiting is not None
+        timer = loop.call_later(self._timeout_seconds, waiting.cancel)
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await self._read_chunks(message, receive)
-        except TimeoutError as exc:
+            return await self._read_messages(receive)
+        except asyncio.CancelledError as exc:
+            if loop.time() < timer.when():
+                raise
+            waiting.uncancel()
             msg = f"the body did not come within {self._timeout_seconds:g} s (VALENCE_TIMEOUT)"
             raise TooSlow(msg, loc=["body"], headers={"Connection": "close"}) from exc
+        finally:
+            timer.cancel()
 
-    async def _read_chunks(self, message: Message, receive: Receive) -> bytes:
-        """A body in several messages, of which this is the first."""
-        body = bytearray()
+    async def _read_messages(self, receive: Receive) -> bytes:
+        """The body, in however many messages it comes."""
+        body = b""
         while True:
+            message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
-            body += message.get("body", b"")
+            chunk: bytes = message.get("body", b"")
+            body = body + chunk if body else chunk
             if len(body) > self._max_body_bytes:
                 if message.get("more_body", False):
                     await _discard(receive)
                 raise self._too_large("the body exceeds")
             if not message.get("more_body", False):
-                return bytes(body)
-            message = await receive()
+                return body
 
     def _too_large(self, what: str) -> TooLarge:
         """There may be more to come, so the connection cannot be used again."""

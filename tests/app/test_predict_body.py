@@ -159,11 +159,13 @@ def test_limit_is_a_setting(start_service: StartService) -> None:
     assert message(content) == "26 bytes exceed the limit of 25 bytes (VALENCE_MAX_BODY_BYTES)"
 
 
-def test_body_that_stalls_is_refused(start_service: StartService) -> None:
+@pytest.mark.parametrize("begun", [b"", b'{"text": ['], ids=["before it begins", "half-way"])
+def test_body_that_stalls_is_refused(start_service: StartService, begun: bytes) -> None:
     """A client that announces more than it sends gets 408 after the timeout, and holds nothing up."""
     slow = start_service(VALENCE_TIMEOUT="0.2").wait_ready()
     with socket.create_connection(("127.0.0.1", int(slow.url.rpartition(":")[2]))) as connection:
-        connection.sendall(b'POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\n\r\n{"text": [')
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\n\r\n" + begun)
+        connection.settimeout(30)
         answer = connection.makefile("rb").read()  # to the end: the connection is closed
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"type":"too_slow","loc":["body"],"msg":"the body did not come within 0.2 s (VALENCE_TIMEOUT)"' in answer

@@ -1,29 +1,15 @@
 """The component that runs the load inside a cluster, as `kubectl kustomize` renders it."""
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
-from typing import Any
 
-import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.k8s.rendering import Object, render
 
 COMPONENT = ROOT / ".k8s" / "components" / "load-test"
 LABEL = ("app.kubernetes.io/component", "load-test")
-Object = dict[str, Any]
-
-
-def render(folder: Path) -> list[Object]:
-    """Every object of a kustomization."""
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("kubectl is not installed: it renders the manifests")
-    done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return list(yaml.safe_load_all(done.stdout))
 
 
 def with_parts(tmp_path: Path, *parts: str) -> list[Object]:
