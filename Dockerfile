@@ -96,3 +96,4 @@ COPY --from=code /srv/valence ./
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.version="$VERSION" org.opencontainers.image.revision="$REVISION"
+ENV VALENCE_REVISION="$REVISION"

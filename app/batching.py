@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from math import ceil
 
 from app.errors import Overloaded
-from app.metrics import BATCH_TEXTS, INFERENCE_SECONDS, QUEUE_TOKENS, REJECTED
+from app.metrics import (
+    BATCH_TEXTS,
+    BATCH_TOKENS,
+    INFERENCE_SECONDS,
+    INFERENCE_TOKENS,
+    PADDING_TOKENS,
+    QUEUE_SECONDS,
+)
+from app.model import Prediction
 
 WINDOW = 64
 """How far behind the oldest text to look for company of near length."""
@@ -24,11 +32,13 @@ ASSUMED_TOKENS_PER_SECOND = 5_000.0
 
 @dataclass(eq=False)
 class Job:
-    """One text on its way through the model; `future` becomes its fragment of the response body."""
+    """One text on its way through the model; `future` becomes what the model makes of it."""
 
     ids: list[int]
-    future: asyncio.Future[bytes]
+    future: asyncio.Future[Prediction]
     started: bool = False
+    queued_at: float = 0.0
+    """When it was handed in, by `time.perf_counter`."""
 
 
 class Batcher:
@@ -40,7 +50,7 @@ class Batcher:
 
     def __init__(
         self,
-        run: Callable[[list[list[int]]], list[bytes]],
+        run: Callable[[list[list[int]]], list[Prediction]],
         *,
         threads: int,
         max_batch_tokens: int,
@@ -61,19 +71,31 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def waiting_tokens(self) -> int:
+        """Tokens in the queue."""
+        return self._waiting_tokens
+
+    @property
+    def waiting_texts(self) -> int:
+        """Texts in the queue."""
+        return len(self._waiting)
+
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue all of the jobs or none. Raises Overloaded when they would not fit."""
-        tokens = sum(len(job.ids) for job in jobs)
+        tokens = 0
+        now = time.perf_counter()
+        for job in jobs:
+            tokens += len(job.ids)
+            job.queued_at = now
         with self._changed:
             waiting = self._waiting_tokens
             # An empty queue takes any request: one that is larger than the bound could otherwise never be served.
             if waiting == 0 or waiting + tokens <= self._max_queue_tokens:
                 self._waiting.extend(jobs)
                 self._waiting_tokens += tokens
-                QUEUE_TOKENS.set(self._waiting_tokens)
                 self._changed.notify(len(jobs))
                 return
-        REJECTED.labels("queue_full").inc()
         seconds = ceil(waiting / (self._tokens_per_second * len(self._threads)))
         raise Overloaded(
             f"{waiting} tokens are waiting, {tokens} more would exceed the limit of {self._max_queue_tokens} "
@@ -96,12 +118,12 @@ class Batcher:
         """One thread: batch after batch, until the end."""
         while batch := self._next():
             began = time.perf_counter()
-            outcome: list[bytes] | Exception
+            outcome: list[Prediction] | Exception
             try:
                 outcome = self._run([job.ids for job in batch])
             except Exception as exc:  # it belongs to those who wait for this batch
                 outcome = exc
-            self._loop.call_soon_threadsafe(self._finished, batch, outcome, time.perf_counter() - began)
+            self._loop.call_soon_threadsafe(self._finished, batch, outcome, began, time.perf_counter())
 
     def _next(self) -> list[Job]:
         """In a thread: wait for a batch; empty at the end."""
@@ -140,18 +162,24 @@ class Batcher:
         self._waiting_tokens -= sum(len(job.ids) for job in batch)
         return batch
 
-    def _finished(self, batch: list[Job], outcome: list[bytes] | Exception, seconds: float) -> None:
+    def _finished(self, batch: list[Job], outcome: list[Prediction] | Exception, began: float, ended: float) -> None:
         """Back on the event loop: hand out the results."""
-        QUEUE_TOKENS.set(self._waiting_tokens)
         if isinstance(outcome, Exception):
             for job in batch:
                 if not job.future.done():
                     job.future.set_exception(outcome)
             return
-        for job, fragment in zip(batch, outcome, strict=True):
+        tokens = longest = 0
+        for job, prediction in zip(batch, outcome, strict=True):
             if not job.future.done():
-                job.future.set_result(fragment)
-        tokens = sum(len(job.ids) for job in batch)
+                job.future.set_result(prediction)
+            QUEUE_SECONDS.observe(began - job.queued_at)
+            tokens += len(job.ids)
+            longest = max(longest, len(job.ids))
+        seconds = ended - began
         self._tokens_per_second += 0.1 * (tokens / seconds - self._tokens_per_second)
         INFERENCE_SECONDS.observe(seconds)
         BATCH_TEXTS.observe(len(batch))
+        BATCH_TOKENS.observe(longest * len(batch))
+        INFERENCE_TOKENS.count += tokens
+        PADDING_TOKENS.count += longest * len(batch) - tokens

@@ -5,15 +5,19 @@ never meets an old score and no text is stored. Redis is an accelerator, never a
 """
 
 import random
+import struct
 import time
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
-from app.metrics import CACHE_BYTES, CACHE_ENTRIES
-from app.model import Answer
+from app.metrics import CACHE_EVICTED, CACHE_EXPIRED
+from app.model import Answer, Prediction
 
-ENTRY_OVERHEAD_BYTES = 320
-"""Python's own share of one entry (dict slot, two bytes objects, two tuples, a float), measured with tracemalloc."""
+ENTRY_OVERHEAD_BYTES = 448
+"""Python's own share of one entry (dict slot, two bytes objects, three tuples, two floats), by tracemalloc."""
+MAGIC = b"V1"
+HEADER = struct.Struct("<2s?HIId")
+"""How an answer begins in Redis: magic, truncated, label, tokens, unknown tokens, score."""
 TTL_JITTER = 0.1
 """Share of the TTL that is taken off at random: texts cached together must not all expire together."""
 
@@ -35,15 +39,20 @@ def jittered(ttl_seconds: float) -> float:
 
 
 def pack(answer: Answer) -> bytes:
-    """Answer -> stored bytes: one flag character, then the fragment."""
-    return (b"1" if answer.truncated else b"0") + answer.fragment
+    """Answer -> stored bytes: a header of fixed length, then the fragment."""
+    prediction = answer.prediction
+    header = HEADER.pack(
+        MAGIC, answer.truncated, prediction.label, answer.tokens, answer.unknown_tokens, prediction.score
+    )
+    return header + prediction.fragment
 
 
 def unpack(stored: bytes) -> Answer | None:
     """Stored bytes -> answer; None when they are not ours, so that a foreign value is a miss and not a broken body."""
-    if stored[:1] not in (b"0", b"1") or not stored.startswith(b"[{", 1) or not stored.endswith(b"}]"):
+    if not stored.startswith(MAGIC) or not stored.startswith(b"[{", HEADER.size) or not stored.endswith(b"}]"):
         return None
-    return Answer(stored[1:], stored[:1] == b"1")
+    _, truncated, label, tokens, unknown_tokens, score = HEADER.unpack_from(stored)
+    return Answer(Prediction(stored[HEADER.size :], label, score), tokens, unknown_tokens, truncated)
 
 
 class MemoryCache:
@@ -82,6 +91,7 @@ class MemoryCache:
             return None
         if entry[1] < self._clock():
             self._bytes -= _size(key, entry[0])
+            CACHE_EXPIRED.count += 1
             return None
         self._entries[key] = entry
         return entry[0]
@@ -97,9 +107,8 @@ class MemoryCache:
         while self._entries and (len(self._entries) > self._max_entries or self._bytes > self._max_bytes):
             oldest = next(iter(self._entries))
             self._bytes -= _size(oldest, self._entries.pop(oldest)[0])
-        CACHE_ENTRIES.set(len(self._entries))
-        CACHE_BYTES.set(self._bytes)
+            CACHE_EVICTED.count += 1
 
 
 def _size(key: bytes, answer: Answer) -> int:
-    return len(key) + len(answer.fragment) + ENTRY_OVERHEAD_BYTES
+    return len(key) + len(answer.prediction.fragment) + ENTRY_OVERHEAD_BYTES

@@ -8,6 +8,7 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 CGROUP = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
@@ -26,6 +27,14 @@ class ThreadPlan:
     workers: int
 
 
+class Throttling(NamedTuple):
+    """How often a CPU quota was used up before its period ended."""
+
+    periods: int
+    throttled_periods: int
+    throttled_seconds: float
+
+
 def plan_threads(*, workers: int = 1, requested: int = 0, cgroup: Path = CGROUP, proc: Path = PROC) -> ThreadPlan:
     """Give each worker its whole share of the quota, at least one thread. `requested` > 0 overrides it."""
     quota = cpu_quota(cgroup, proc)
@@ -36,7 +45,27 @@ def plan_threads(*, workers: int = 1, requested: int = 0, cgroup: Path = CGROUP,
 
 
 def cpu_quota(cgroup: Path = CGROUP, proc: Path = PROC) -> float | None:
-    """Cores granted by the tightest cgroup from this process upwards (v2 `cpu.max`, v1 `cpu.cfs_*`); None: no limit.
+    """Cores granted by the tightest cgroup from this process upwards (v2 `cpu.max`, v1 `cpu.cfs_*`); None: no limit."""
+    tightest = _tightest(cgroup, proc)
+    return tightest and tightest[0]
+
+
+def cpu_throttling(cgroup: Path = CGROUP, proc: Path = PROC) -> Throttling | None:
+    """What the cgroup with that quota has done so far; None where there is no quota."""
+    tightest = _tightest(cgroup, proc)
+    if tightest is None:
+        return None
+    try:
+        lines = (tightest[1] / "cpu.stat").read_text(encoding="ascii").splitlines()
+        stat = {name: int(value) for name, value in (line.split() for line in lines)}
+        seconds = stat["throttled_usec"] / 1e6 if "throttled_usec" in stat else stat["throttled_time"] / 1e9  # v2, v1
+        return Throttling(stat["nr_periods"], stat["nr_throttled"], seconds)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _tightest(cgroup: Path, proc: Path) -> tuple[float, Path] | None:
+    """The smallest quota that holds for this process, and the folder of its cgroup.
 
     In a container the own cgroup is usually mounted as the root; on a host the path stands in /proc/self/cgroup.
     """
@@ -46,7 +75,7 @@ def cpu_quota(cgroup: Path = CGROUP, proc: Path = PROC) -> float | None:
         for folder in folders[: folders.index(root) + 1]:
             quota = _quota_v2(folder) or _quota_v1(folder)
             if quota:
-                quotas.append(quota)
+                quotas.append((quota, folder))
     return min(quotas, default=None)
 
 
@@ -86,6 +115,14 @@ def _quota_v1(folder: Path) -> float | None:
         return quota / period if quota > 0 else None
     except (OSError, ValueError, ZeroDivisionError):
         return None
+
+
+def resident_bytes(proc: Path = PROC) -> int:
+    """Resident memory of this process; 0 where the system does not tell."""
+    try:
+        return int((proc / "self" / "statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def cpu_flags(proc: Path = PROC) -> list[str]:

@@ -29,6 +29,8 @@ class AppError(Exception):
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     type = "internal_error"
+    reason = "bug"
+    """Why a request was refused, in the metrics."""
 
     def __init__(self, msg: str, *, loc: Sequence[str | int] = (), headers: Mapping[str, str] | None = None) -> None:
         super().__init__(msg)
@@ -41,6 +43,7 @@ class InvalidRequest(AppError):
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     type = "invalid_request"
+    reason = "invalid"
 
     def __init__(self, details: list[ErrorDetail]) -> None:
         super().__init__("invalid request")
@@ -52,6 +55,7 @@ class TooSlow(AppError):
 
     status = HTTPStatus.REQUEST_TIMEOUT
     type = "too_slow"
+    reason = "slow_body"
 
 
 class TooLarge(AppError):
@@ -59,6 +63,7 @@ class TooLarge(AppError):
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     type = "too_large"
+    reason = "too_large"
 
 
 class Overloaded(AppError):
@@ -66,6 +71,7 @@ class Overloaded(AppError):
 
     status = HTTPStatus.TOO_MANY_REQUESTS
     type = "overloaded"
+    reason = "queue_full"
 
 
 class NotReady(AppError):
@@ -73,6 +79,7 @@ class NotReady(AppError):
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     type = "not_ready"
+    reason = "not_ready"
 
 
 class TimedOut(AppError):
@@ -80,6 +87,7 @@ class TimedOut(AppError):
 
     status = HTTPStatus.GATEWAY_TIMEOUT
     type = "timed_out"
+    reason = "timeout"
 
 
 class PackageError(Exception):

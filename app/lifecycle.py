@@ -14,13 +14,26 @@ import structlog
 
 from app.batching import Batcher
 from app.cache import Keys, MemoryCache
-from app.cpu import cpu_flags, plan_threads
+from app.cpu import cpu_flags, plan_threads, resident_bytes
 from app.errors import NotReady
-from app.metrics import MODEL_INFO, REJECTED
+from app.metrics import (
+    CACHE_BYTES,
+    CACHE_ENTRIES,
+    MODEL_INFO,
+    QUEUE_LIMIT,
+    QUEUE_TEXTS,
+    QUEUE_TOKENS,
+    QUOTA,
+    READY,
+    RESIDENT,
+    THREADS,
+)
 from app.model import Classifier, GoldenMismatch
 from app.package import Package
+from app.recording import Recorder
 from app.redis_tier import RedisTier
 from app.scoring import Scorer
+from app.served import ServedTexts
 from app.settings import Settings
 
 log = structlog.get_logger()
@@ -38,6 +51,8 @@ class Lifecycle:
         self._not_ready: str | None = "the model is being loaded"
         self._scorer: Scorer | None = None
         self._loading: asyncio.Task[None] | None = None
+        self.served = ServedTexts(self.package.manifest.labels)
+        self.recorder = Recorder()
         self._resources = AsyncExitStack()
 
     @property
@@ -49,7 +64,6 @@ class Lifecycle:
     def scorer(self) -> Scorer:
         """What scores texts; while draining, too. Raises NotReady before it may."""
         if self._scorer is None or self._not_ready:
-            REJECTED.labels("not_ready").inc()
             raise NotReady(self._not_ready or "not started", headers={"Retry-After": "1"})
         return self._scorer
 
@@ -64,6 +78,7 @@ class Lifecycle:
             affinity_cores=self.plan.affinity_cores,
             cpu_flags=cpu_flags(),
         )
+        self._record()
         self._loading = asyncio.create_task(self._load())
 
     async def stop(self) -> None:
@@ -72,6 +87,17 @@ class Lifecycle:
             self._loading.cancel()
             await asyncio.gather(self._loading, return_exceptions=True)
         await self._resources.aclose()
+        self.recorder.stop()
+
+    def _record(self) -> None:
+        """What the metrics read, rather than being told."""
+        THREADS.set(self.plan.threads)
+        QUOTA.set(min(self.plan.quota_cores or self.plan.affinity_cores, self.plan.affinity_cores))
+        QUEUE_LIMIT.set(self.settings.max_queue_tokens)
+        self.recorder.watch(READY, lambda: self.status == "ready")
+        self.recorder.watch(RESIDENT, resident_bytes)
+        self.recorder.before_pouring(self.served.record)
+        self.recorder.start()
 
     async def _load(self) -> None:
         try:
@@ -104,20 +130,26 @@ class Lifecycle:
                 ttl_seconds=settings.cache_ttl_seconds,
             )
             redis = await self._resources.enter_async_context(tier)
+        batcher = Batcher(
+            classifier.predict,
+            threads=self.plan.threads,
+            max_batch_tokens=settings.max_batch_tokens,
+            max_queue_tokens=settings.max_queue_tokens,
+        )
+        memory = MemoryCache(
+            max_entries=settings.cache_max_entries,
+            max_bytes=settings.cache_max_bytes,
+            ttl_seconds=settings.cache_ttl_seconds,
+        )
+        self.recorder.watch(QUEUE_TOKENS, lambda: batcher.waiting_tokens)
+        self.recorder.watch(QUEUE_TEXTS, lambda: batcher.waiting_texts)
+        self.recorder.watch(CACHE_ENTRIES, lambda: len(memory))
+        self.recorder.watch(CACHE_BYTES, lambda: memory.size_bytes)
         scorer = Scorer(
             encoder=classifier.encoder,
-            batcher=Batcher(
-                classifier.fragments,
-                threads=self.plan.threads,
-                max_batch_tokens=settings.max_batch_tokens,
-                max_queue_tokens=settings.max_queue_tokens,
-            ),
+            batcher=batcher,
             keys=Keys(self.package.digest),
-            memory=MemoryCache(
-                max_entries=settings.cache_max_entries,
-                max_bytes=settings.cache_max_bytes,
-                ttl_seconds=settings.cache_ttl_seconds,
-            ),
+            memory=memory,
             redis=redis,
             timeout_seconds=settings.timeout,
         )

@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from platform import python_version
 from typing import TypedDict
 
+import onnxruntime
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -16,7 +18,7 @@ from app import health, page, predict
 from app.access_log import AccessLog
 from app.lifecycle import Lifecycle
 from app.log_config import configure_logging
-from app.metrics import serve_metrics
+from app.metrics import BUILD_INFO, serve_metrics
 from app.middleware import ObserveRequests
 from app.predict import PredictEndpoint
 from app.settings import Settings, read_settings, unknown_variables
@@ -36,6 +38,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     """Build the service. Raises SettingsError or PackageError, one line each, when it cannot work as configured."""
     settings = settings or read_settings()
     configure_logging(settings.log_level)
+    BUILD_INFO.labels(VERSION, settings.revision, python_version(), onnxruntime.__version__).set(1)
     lifecycle = Lifecycle(settings)
     endpoint = PredictEndpoint(lifecycle)
     access_log = AccessLog(enabled=settings.log_level in ("debug", "info"))
@@ -44,7 +47,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         for name in unknown_variables():
             log.warning("unknown_setting", name=name)
-        with serve_metrics(settings.metrics_bind if settings.workers == 1 else ""):
+        bind = settings.metrics_bind if settings.workers == 1 else ""  # of several workers the parent tells all metrics
+        with serve_metrics(bind, lifecycle.recorder.pour_from_thread):
             await lifecycle.start()
             lifecycle.handle_signals()
             try:

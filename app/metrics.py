@@ -1,30 +1,73 @@
 """Every metric: name with its unit, labels, buckets. Served on a port of their own (VALENCE_METRICS_BIND)."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric, start_http_server
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
+from app.cpu import cpu_throttling
+from app.recording import LoopCounter, LoopHistogram
 from app.settings import SettingsError, host_and_port
 
 # A cache hit takes some hundred microseconds, a short miss some milliseconds, a full batch of long texts seconds.
-LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+LATENCY_BUCKETS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+STAGE_BUCKETS = (0.00001, 0.000025, 0.00005, *LATENCY_BUCKETS)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+TOKEN_BUCKETS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
+SCORE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
+STAGES = ("parse", "cache", "redis", "tokenise", "queue", "inference", "serialise")
 
 REQUESTS = Counter("http_requests", "Requests answered.", ["route", "method", "status"])
 REQUEST_SECONDS = Histogram(
-    "http_request_duration_seconds", "Time to answer a request.", ["route"], buckets=LATENCY_BUCKETS
+    "http_request_duration_seconds", "Time to answer a request.", ["route", "status"], buckets=LATENCY_BUCKETS
 )
 IN_FLIGHT = Gauge("http_requests_in_flight", "Requests being answered.", multiprocess_mode="livesum")
+REJECTED = Counter("valence_requests_rejected", "Requests refused.", ["reason"])
+REASONS = ("queue_full", "timeout", "not_ready", "invalid", "too_large", "slow_body")
 
-TRUNCATED = Counter("valence_texts_truncated", "Texts scored that were longer than the model's tokens.")
+STAGE_SECONDS = Histogram(
+    "valence_stage_duration_seconds",
+    "Time of one stage: queue for each text, inference for each call of the model, the others for each request.",
+    ["stage"],
+    buckets=STAGE_BUCKETS,
+)
+(
+    PARSE_SECONDS,
+    CACHE_SECONDS,
+    REDIS_STAGE_SECONDS,
+    TOKENISE_SECONDS,
+    QUEUE_SECONDS,
+    INFERENCE_SECONDS,
+    SERIALISE_SECONDS,
+) = (LoopHistogram(STAGE_SECONDS.labels(stage), STAGE_BUCKETS) for stage in STAGES)
+
 CACHE = Counter("valence_cache_texts", "Texts by where their scores came from.", ["source"])
-CACHE_MEMORY, CACHE_REDIS, CACHE_MODEL = (CACHE.labels(source) for source in ("memory", "redis", "model"))
+CACHE_MEMORY, CACHE_REDIS, CACHE_COALESCED, CACHE_MODEL = (
+    LoopCounter(CACHE.labels(source)) for source in ("memory", "redis", "coalesced", "model")
+)
 CACHE_ENTRIES = Gauge("valence_cache_entries", "Texts kept in process.", multiprocess_mode="livesum")
 CACHE_BYTES = Gauge(
     "valence_cache_bytes", "Estimated memory of the texts kept in process.", multiprocess_mode="livesum"
 )
+CACHE_REMOVED = Counter("valence_cache_removed", "Texts that left the in-process cache.", ["reason"])
+CACHE_EXPIRED, CACHE_EVICTED = (LoopCounter(CACHE_REMOVED.labels(reason)) for reason in ("expired", "evicted"))
+
+REDIS_SECONDS = Histogram(
+    "valence_redis_duration_seconds", "Time of one exchange with Redis.", ["operation"], buckets=STAGE_BUCKETS
+)
+REDIS_GET_SECONDS, REDIS_SET_SECONDS = (
+    LoopHistogram(REDIS_SECONDS.labels(operation), STAGE_BUCKETS) for operation in ("get", "set")
+)
+REDIS_BYTES = Counter("valence_redis_bytes", "Bytes to and from Redis.", ["direction"])
+REDIS_SENT, REDIS_RECEIVED = (LoopCounter(REDIS_BYTES.labels(direction)) for direction in ("sent", "received"))
 REDIS_ERRORS = Counter("valence_redis_errors", "Failed or late calls to Redis.", ["operation"])
 REDIS_DROPPED = Counter("valence_redis_writes_dropped", "Scores not written to Redis: breaker open or buffer full.")
 REDIS_OPEN = Gauge(
@@ -32,31 +75,112 @@ REDIS_OPEN = Gauge(
 )
 
 QUEUE_TOKENS = Gauge("valence_queue_tokens", "Tokens waiting for inference.", multiprocess_mode="livesum")
-REJECTED = Counter("valence_requests_rejected", "Requests refused.", ["reason"])
-INFERENCE_SECONDS = Histogram(
-    "valence_inference_duration_seconds", "Time of one inference call.", buckets=LATENCY_BUCKETS
+QUEUE_TEXTS = Gauge("valence_queue_texts", "Texts waiting for inference.", multiprocess_mode="livesum")
+QUEUE_LIMIT = Gauge("valence_queue_limit_tokens", "Tokens that may wait for inference.", multiprocess_mode="livesum")
+BATCH_TEXTS = LoopHistogram(
+    Histogram("valence_batch_texts", "Texts in one inference call.", buckets=BATCH_BUCKETS), BATCH_BUCKETS
 )
-BATCH_TEXTS = Histogram("valence_batch_texts", "Texts in one inference call.", buckets=(1, 2, 4, 8, 16, 32, 64, 128))
+BATCH_TOKENS = LoopHistogram(
+    Histogram("valence_batch_tokens", "Tokens in one inference call, padding included.", buckets=TOKEN_BUCKETS),
+    TOKEN_BUCKETS,
+)
+INFERENCE_TOKENS = LoopCounter(Counter("valence_inference_tokens", "Tokens of texts that the model has read."))
+PADDING_TOKENS = LoopCounter(Counter("valence_padding_tokens", "Padding that the model has read beside them."))
+
+TEXTS = Counter("valence_texts", "Texts answered, from the cache or not, by their top label.", ["label"])
+TOP_SCORE = LoopHistogram(
+    Histogram("valence_top_score", "Score of the top label of a text answered.", buckets=SCORE_BUCKETS), SCORE_BUCKETS
+)
+TEXT_TOKENS = LoopHistogram(
+    Histogram("valence_text_tokens", "Tokens of a text answered, after truncation.", buckets=TOKEN_BUCKETS),
+    TOKEN_BUCKETS,
+)
+UNKNOWN_TOKENS = LoopCounter(
+    Counter("valence_text_unknown_tokens", "Tokens of the texts answered that are not in the model's vocabulary.")
+)
+TRUNCATED = LoopCounter(
+    Counter("valence_texts_truncated", "Texts answered that were longer than the model's tokens and were cut.")
+)
+# Of several workers, each with a window of its own, the one that has moved furthest.
+DRIFT = Gauge(
+    "valence_drift_psi",
+    "Population stability index of recent texts against the model's reference profile.",
+    ["feature"],
+    multiprocess_mode="livemax",
+)
+DRIFT_TEXTS = Gauge("valence_drift_window_texts", "Texts that the index is made from.", multiprocess_mode="livesum")
+
+READY = Gauge("valence_ready", "1 while /readyz says 200.", multiprocess_mode="livemin")
+THREADS = Gauge("valence_inference_threads", "Inference threads.", multiprocess_mode="livesum")
+QUOTA = Gauge("valence_cpu_quota_cores", "Cores that the container may use.", multiprocess_mode="livemax")
+RESIDENT = Gauge("valence_resident_memory_bytes", "Resident memory of the workers.", multiprocess_mode="livesum")
+BUILD_INFO = Gauge(
+    "valence_build_info",
+    "What is running; always 1.",
+    ["version", "revision", "python", "onnxruntime"],
+    multiprocess_mode="livemax",
+)
 MODEL_INFO = Gauge(
     "valence_model_info", "The model that is loaded; always 1.", ["name", "digest"], multiprocess_mode="livemax"
 )
+for _reason in REASONS:  # a series that appears with its first event has no rate at that event
+    REJECTED.labels(_reason)
+
+
+class CpuThrottling(Collector):
+    """How often the kernel stopped this container because its CPU quota was used up; nothing without a quota."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Read at each scrape."""
+        throttling = cpu_throttling()
+        if throttling is not None:
+            yield CounterMetricFamily("valence_cpu_periods", "Periods of the CPU quota.", throttling.periods)
+            yield CounterMetricFamily(
+                "valence_cpu_throttled_periods", "Periods in which the quota was used up.", throttling.throttled_periods
+            )
+            yield CounterMetricFamily(
+                "valence_cpu_throttled_seconds", "Time for which threads were stopped.", throttling.throttled_seconds
+            )
+
+
+class UpToDate(Collector):
+    """Another collector, after `refresh` has been called."""
+
+    def __init__(self, collector: Collector, refresh: Callable[[], None]) -> None:
+        self._collector = collector
+        self._refresh = refresh
+
+    def collect(self) -> Iterable[Metric]:
+        """Read at each scrape."""
+        self._refresh()
+        return self._collector.collect()
+
+
+@cache
+def every_metric() -> CollectorRegistry:
+    """All metrics of this process, or of all workers where PROMETHEUS_MULTIPROC_DIR says that there are several."""
+    registry = CollectorRegistry()
+    registry.register(CpuThrottling())
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    else:
+        registry.register(REGISTRY)
+    return registry
 
 
 @contextmanager
-def serve_metrics(bind: str) -> Iterator[None]:
+def serve_metrics(bind: str, refresh: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Serve `/metrics` on "address:port" in a thread of its own; nothing for an empty `bind`.
 
-    With several workers each writes to the files in PROMETHEUS_MULTIPROC_DIR, and one server answers for all of them.
-    Raises SettingsError when the address cannot be had.
+    `refresh` is called before each scrape. With several workers each writes to the files in PROMETHEUS_MULTIPROC_DIR,
+    and one server answers for all of them. Raises SettingsError when the address cannot be had.
     """
     if not bind:
         yield
         return
     address, port = host_and_port(bind)
-    registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry = CollectorRegistry()
+    registry.register(UpToDate(every_metric(), refresh))
     try:
         server, thread = start_http_server(port, address, registry)
     except OSError as exc:

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from itertools import count
 
 import structlog
-from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access_log import CLIENT_CLOSED_REQUEST, AccessLog, Clock, RequestFacts
 from app.errors import AppError
 from app.lifecycle import Lifecycle
-from app.metrics import IN_FLIGHT, REQUEST_SECONDS, REQUESTS
+from app.metrics import IN_FLIGHT, LATENCY_BUCKETS, REQUEST_SECONDS, REQUESTS
 from app.predict import PATH, PredictEndpoint
+from app.recording import LoopCounter, LoopHistogram
 from app.replies import Headers, Reply, refusal
 
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
@@ -51,18 +51,16 @@ class ObserveRequests:
         # Unique without a system call a request: random for the process, counted within it.
         self._id_prefix, self._id_number = os.urandom(8).hex(), count()
         self._in_flight = 0
-        # One process tells when it is asked; of several each must write its share where the parent can read it.
-        self._publish = IN_FLIGHT.set if lifecycle.settings.workers > 1 else None
-        if self._publish is None:
-            IN_FLIGHT.set_function(lambda: self._in_flight)
-        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        lifecycle.recorder.watch(IN_FLIGHT, lambda: self._in_flight)
+        self._requests: dict[tuple[str, str, int], LoopCounter] = {}
+        self._seconds: dict[tuple[str, int], LoopHistogram] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         facts = RequestFacts(self._request_id(scope), self._timestamp())
-        self._count_in_flight(1)
+        self._in_flight += 1
         try:
             if scope["path"] == PATH and scope["method"] == "POST":
                 await self._send(await self._endpoint(scope, receive), facts, send)
@@ -77,13 +75,8 @@ class ObserveRequests:
                 raise
             await self._send(refusal(AppError(BUG)), facts, send)
         finally:
-            self._count_in_flight(-1)
+            self._in_flight -= 1
             self._record(scope, facts)
-
-    def _count_in_flight(self, change: int) -> None:
-        self._in_flight += change
-        if self._publish is not None:
-            self._publish(self._in_flight)
 
     async def _send(self, reply: Reply, facts: RequestFacts, send: Send) -> None:
         """A whole response at once."""
@@ -119,14 +112,18 @@ class ObserveRequests:
         seconds = time.perf_counter() - facts.began
         route = PATH if scope["path"] == PATH else self._route(scope)
         method = scope["method"] if scope["method"] in METHODS else "other"
-        key = (route, method, facts.status)
-        series = self._series.get(key)
-        if series is None:
-            series = self._series[key] = (REQUESTS.labels(*key), REQUEST_SECONDS.labels(route))
-        series[0].inc()
-        series[1].observe(seconds)
+        self._count(route, method, facts.status, seconds)
         if self._access_log.enabled:
             self._access_log.write(facts, method=method, route=route, seconds=seconds)
+
+    def _count(self, route: str, method: str, status: int, seconds: float) -> None:
+        requests = self._requests.get((route, method, status))
+        if requests is None:
+            requests = self._requests[route, method, status] = LoopCounter(REQUESTS.labels(route, method, status))
+            if (route, status) not in self._seconds:
+                self._seconds[route, status] = LoopHistogram(REQUEST_SECONDS.labels(route, status), LATENCY_BUCKETS)
+        requests.count += 1
+        self._seconds[route, status].observe(seconds)
 
     def _route(self, scope: Scope) -> str:
         """The template of the route that answered."""

@@ -18,11 +18,23 @@ tip an activation over a rounding edge; a CPU on which u8s8 products saturate di
 WARMUP_TOKENS = (8, 32, 128)
 
 
-class Answer(NamedTuple):
-    """What a client is told about one text."""
+class Prediction(NamedTuple):
+    """What the model makes of one text."""
 
     fragment: bytes
     """JSON list of every label with its score, highest first: ready to be joined into a response."""
+    label: int
+    """Index of the label with the highest score."""
+    score: float
+    """That score."""
+
+
+class Answer(NamedTuple):
+    """What a client is told about one text, and what the metrics are told."""
+
+    prediction: Prediction
+    tokens: int
+    unknown_tokens: int
     truncated: bool
 
 
@@ -75,15 +87,15 @@ class Classifier:
         normalised: npt.NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
         return normalised
 
-    def fragments(self, rows: list[list[int]]) -> list[bytes]:
-        """Token ids of some texts -> for each its part of the response body."""
-        return [self._fragment(scores) for scores in self.scores(rows).tolist()]
+    def predict(self, rows: list[list[int]]) -> list[Prediction]:
+        """Token ids of some texts -> what the model makes of each."""
+        return [self._prediction(scores) for scores in self.scores(rows).tolist()]
 
-    def _fragment(self, scores: list[float]) -> bytes:
-        """[0.01, 0.99] -> b'[{"label":"POSITIVE","score":0.99},{"label":"NEGATIVE","score":0.01}]'."""
+    def _prediction(self, scores: list[float]) -> Prediction:
+        """[0.01, 0.99] -> b'[{"label":"POSITIVE","score":0.99},{"label":"NEGATIVE","score":0.01}]', 1, 0.99."""
         ranked = sorted(range(len(scores)), key=lambda index: -scores[index])
         parts = [f"{self._prefixes[index]}{round(scores[index], 7)}}}" for index in ranked]
-        return f"[{','.join(parts)}]".encode()
+        return Prediction(f"[{','.join(parts)}]".encode(), ranked[0], scores[ranked[0]])
 
     def check_golden(self) -> float:
         """Score the manifest's golden texts, alone and as one batch; return the largest difference.

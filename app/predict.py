@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Awaitable
 from contextlib import suppress
+from time import perf_counter
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -17,6 +18,7 @@ from starlette.types import Receive, Scope
 
 from app.errors import AppError, TooLarge, TooSlow
 from app.lifecycle import Lifecycle
+from app.metrics import PARSE_SECONDS, REJECTED, SERIALISE_SECONDS
 from app.recent import RecentReplies
 from app.replies import JSON_TYPE, Reply, refusal
 from app.schemas import ErrorResponse, PredictResponse, RequestParser, predict_request
@@ -65,8 +67,11 @@ class PredictEndpoint:
             body = await self._read_body(scope, receive)
             recent = self._recent.get(body)
             if recent is not None:
+                self._lifecycle.served.add_repeated(recent.answers)
                 return recent
+            began = perf_counter()
             texts = self._parse(body)
+            PARSE_SECONDS.observe(perf_counter() - began)
             scorer = self._lifecycle.scorer
             scored = scorer.known(texts)
             if scored is None:
@@ -75,13 +80,16 @@ class PredictEndpoint:
                 scored = await (_unless_client_leaves(completion, receive) if recalled.missing else completion)
                 return self._reply(texts, scored)
         except AppError as exc:
+            REJECTED.labels(exc.reason).inc()
             return refusal(exc)
         reply = self._reply(texts, scored)
-        self._recent.put(body, reply, len(texts))
+        self._recent.put(body, reply)
         return reply
 
     def _reply(self, texts: list[str], scored: Scored) -> Reply:
-        body = b'{"predictions":[' + b",".join([answer.fragment for answer in scored.answers]) + b"]}"
+        began = perf_counter()
+        self._lifecycle.served.add(scored.answers)
+        body = b'{"predictions":[' + b",".join([answer.prediction.fragment for answer in scored.answers]) + b"]}"
         headers = [
             (b"content-length", b"%d" % len(body)),
             JSON_TYPE,
@@ -93,7 +101,8 @@ class PredictEndpoint:
         fields = f'"texts": {len(texts)}, "cache_hits": {scored.hits}, '
         if self._log_texts:
             fields += f'"text": {json.dumps(texts, ensure_ascii=False)}, '
-        return Reply(200, headers, body, fields)
+        SERIALISE_SECONDS.observe(perf_counter() - began)
+        return Reply(200, headers, body, scored.answers, fields)
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body; raises TooLarge as soon as it is known to exceed the limit, TooSlow after the timeout."""

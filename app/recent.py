@@ -7,7 +7,6 @@ or take that second, and a text that is asked for keeps its place there.
 import time
 from collections.abc import Callable
 
-from app.metrics import CACHE_MEMORY
 from app.replies import Reply
 
 KEEP_SECONDS = 1.0
@@ -21,23 +20,21 @@ class RecentReplies:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._replies: dict[bytes, tuple[Reply, int, float]] = {}
+        self._replies: dict[bytes, tuple[Reply, float]] = {}
 
     def get(self, body: bytes) -> Reply | None:
         """The reply to the same body within the last second."""
         entry = self._replies.get(body)
         if entry is None:
             return None
-        reply, texts, expires = entry
-        if expires < self._clock():
+        if entry[1] < self._clock():
             del self._replies[body]
             return None
-        CACHE_MEMORY.inc(texts)
-        return reply
+        return entry[0]
 
-    def put(self, body: bytes, reply: Reply, texts: int) -> None:
+    def put(self, body: bytes, reply: Reply) -> None:
         """Keep a reply, all of whose texts came from the in-process cache."""
         if len(body) + len(reply.body) <= MAX_BYTES:
             if len(self._replies) >= MAX_ENTRIES:
                 self._replies.clear()
-            self._replies[body] = reply, texts, self._clock() + KEEP_SECONDS
+            self._replies[body] = reply, self._clock() + KEEP_SECONDS

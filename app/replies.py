@@ -1,7 +1,9 @@
 """What goes back to a client, before the headers that every response has."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from app.errors import AppError
 
@@ -16,6 +18,8 @@ class Reply:
     status: int
     headers: Headers
     body: bytes
+    answers: Sequence[Any] = ()
+    """What was said of each text, for the metrics."""
     fields: str = ""
     """Members of a JSON object for the log line, each with a comma and a space behind it."""
 

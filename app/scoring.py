@@ -9,13 +9,22 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 from typing import NamedTuple
 
 from app.batching import Batcher, Job
 from app.cache import Keys, MemoryCache
 from app.errors import TimedOut
-from app.metrics import CACHE_MEMORY, CACHE_MODEL, CACHE_REDIS, REJECTED, TRUNCATED
-from app.model import Answer
+from app.metrics import (
+    CACHE_COALESCED,
+    CACHE_MEMORY,
+    CACHE_MODEL,
+    CACHE_REDIS,
+    CACHE_SECONDS,
+    REDIS_STAGE_SECONDS,
+    TOKENISE_SECONDS,
+)
+from app.model import Answer, Prediction
 from app.redis_tier import RedisTier
 from app.tokenization import Encoder, Tokens
 
@@ -29,7 +38,12 @@ class Flight(Job):
     """One text being scored, and how many requests wait for it."""
 
     truncated: bool = False
+    unknown_tokens: int = 0
     waiters: int = 0
+
+    def answer(self) -> Answer:
+        """The result; raises what the inference raised."""
+        return Answer(self.future.result(), len(self.ids), self.unknown_tokens, self.truncated)
 
 
 class Scored(NamedTuple):
@@ -79,13 +93,15 @@ class Scorer:
 
     def known(self, texts: Sequence[str]) -> Scored | None:
         """The answers if all of them are kept in process; what most requests need, without leaving the event loop."""
+        began = perf_counter()
         answers = []
         for text in texts:
             answer = self._memory.get(self._key(text))
             if answer is None:
                 return None
             answers.append(answer)
-        CACHE_MEMORY.inc(len(answers))
+        CACHE_MEMORY.count += len(answers)
+        CACHE_SECONDS.observe(perf_counter() - began)
         return Scored(answers, len(answers))
 
     async def score(self, texts: Sequence[str]) -> Scored:
@@ -97,19 +113,23 @@ class Scorer:
 
     async def recall(self, texts: Sequence[str]) -> Recalled:
         """What both caches know of the texts."""
+        began = perf_counter()
         keys = [self._key(text) for text in texts]
         known = {key: answer for key in dict.fromkeys(keys) if (answer := self._memory.get(key)) is not None}
         in_process = sum(key in known for key in keys)
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+        looked = perf_counter()
+        CACHE_SECONDS.observe(looked - began)
         if missing and self._redis is not None:
             found = await self._redis.get(list(missing))
+            REDIS_STAGE_SECONDS.observe(perf_counter() - looked)
             self._memory.put(found.items())
             known |= found
             missing = {key: text for key, text in missing.items() if key not in found}
         hits = sum(key in known for key in keys)
-        CACHE_MEMORY.inc(in_process)
-        CACHE_REDIS.inc(hits - in_process)
-        CACHE_MODEL.inc(len(keys) - hits)
+        CACHE_MEMORY.count += in_process
+        CACHE_REDIS.count += hits - in_process
+        CACHE_COALESCED.count += len(keys) - hits - len(missing)  # the same text twice in one request
         return Recalled(keys, known, missing, hits)
 
     async def complete(self, recalled: Recalled) -> Scored:
@@ -124,9 +144,8 @@ class Scorer:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await asyncio.wait(futures, return_when=asyncio.FIRST_EXCEPTION)
-            return {key: Answer(flight.future.result(), flight.truncated) for key, flight in flights.items()}
+            return {key: flight.answer() for key, flight in flights.items()}
         except TimeoutError as exc:
-            REJECTED.labels("timeout").inc()
             raise TimedOut(f"not served within {self._timeout_seconds:g} s (VALENCE_TIMEOUT)") from exc
         finally:
             for flight in flights.values():
@@ -145,6 +164,8 @@ class Scorer:
         flights = {key: self._flights[key] for key in missing}
         for flight in flights.values():
             flight.waiters += 1
+        CACHE_MODEL.count += len(fresh)
+        CACHE_COALESCED.count += len(missing) - len(fresh)
         if fresh:
             texts = [missing[key] for key in fresh]
             if sum(map(len, texts)) <= INLINE_CHARACTERS:
@@ -156,34 +177,37 @@ class Scorer:
                 task.add_done_callback(self._tasks.discard)
         return flights
 
-    def _encode(self, texts: Sequence[str]) -> list[Tokens]:
-        return [self._encoder.encode(text) for text in texts]
+    def _encode(self, texts: Sequence[str]) -> tuple[list[Tokens], float]:
+        """The tokens of each text, and the seconds that it took; in any thread."""
+        began = perf_counter()
+        encoded = [self._encoder.encode(text) for text in texts]
+        return encoded, perf_counter() - began
 
     async def _encode_in_thread(self, flights: list[Flight], texts: Sequence[str]) -> None:
         encoding = asyncio.get_running_loop().run_in_executor(self._tokenising, self._encode, texts)
         await asyncio.wait([encoding])
         self._submit(flights, encoding.result)
 
-    def _submit(self, flights: list[Flight], encoded: Callable[[], list[Tokens]]) -> None:
+    def _submit(self, flights: list[Flight], encoded: Callable[[], tuple[list[Tokens], float]]) -> None:
         """Hand tokenised flights to the model; those whose requests have all gone are done already."""
         try:
-            for flight, tokens in zip(flights, encoded(), strict=True):
-                flight.ids, flight.truncated = tokens
+            encodings, seconds = encoded()
+            TOKENISE_SECONDS.observe(seconds)
+            for flight, tokens in zip(flights, encodings, strict=True):
+                flight.ids, flight.truncated, flight.unknown_tokens = tokens
             self._batcher.submit([flight for flight in flights if not flight.future.done()])
         except Exception as exc:  # whatever it is, a full queue or a bug, it must reach those who wait
             for flight in flights:
                 if not flight.future.done():
                     flight.future.set_exception(exc)
 
-    def _landed(self, key: bytes, flight: Flight, _: asyncio.Future[bytes]) -> None:
+    def _landed(self, key: bytes, flight: Flight, _: asyncio.Future[Prediction]) -> None:
         """Keep the result, whether or not somebody still waits for it."""
         if self._flights.get(key) is flight:  # a flight that all had left may have a successor
             del self._flights[key]
         if flight.future.cancelled() or flight.future.exception() is not None:
             return
-        if flight.truncated:
-            TRUNCATED.inc()
-        items = [(key, Answer(flight.future.result(), flight.truncated))]
+        items = [(key, flight.answer())]
         self._memory.put(items)
         if self._redis is not None:
             self._redis.put(items)

@@ -68,6 +68,8 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(5, ge=0, le=300)
     """After SIGTERM: how long to serve on while `/readyz` says 503, so that load balancers notice first."""
 
+    revision: str = "unknown"
+    """Commit that is running, as `valence_build_info` tells it. The image brings its own."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level that is logged. `warning` turns the line per request off."""
     log_texts: bool = False

@@ -1,5 +1,6 @@
 """Texts -> token ids. A text's cost is bounded by the model's tokens, not by its characters."""
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ class Tokens(NamedTuple):
 
     ids: list[int]
     truncated: bool
+    unknown: int
+    """How many of the ids stand for something that is not in the vocabulary."""
 
 
 class Encoder:
@@ -30,6 +33,7 @@ class Encoder:
         self._tokenizer = Tokenizer.from_file(str(path))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
+        self._unknown_id = _unknown_id(self._tokenizer)
         self.max_tokens = max_tokens
 
     def encode(self, text: str) -> Tokens:
@@ -43,8 +47,19 @@ class Encoder:
             encoding = self._tokenizer.encode(text[:characters])
             dropped = sum(len(part) for part in encoding.overflowing)
             if characters >= len(text) or dropped >= SLACK_TOKENS:
-                return Tokens(encoding.ids, dropped > 0)
+                ids = encoding.ids
+                return Tokens(ids, dropped > 0, ids.count(self._unknown_id))
             characters *= 4
+
+
+def _unknown_id(tokenizer: Tokenizer) -> int:
+    """The id of the unknown token; -1 for vocabularies that can spell anything (byte-level BPE)."""
+    token: str | None = getattr(tokenizer.model, "unk_token", None)
+    if token is not None:
+        unknown_id: int | None = tokenizer.token_to_id(token)
+    else:  # Unigram names an id, and only in its file
+        unknown_id = json.loads(tokenizer.to_str())["model"].get("unk_id")
+    return -1 if unknown_id is None else unknown_id
 
 
 def pad(rows: list[list[int]]) -> tuple[IntArray, IntArray]:

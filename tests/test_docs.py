@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from itertools import takewhile
 from pathlib import Path
 
 import httpx
@@ -47,23 +48,20 @@ def test_every_setting_is_in_the_table() -> None:
     assert rows == expected
 
 
-def test_tree_names_every_module() -> None:
-    """Each Python file of the service and the export has its line in the tree, and each line its file."""
-    tree = README[README.index("## The tree") :]
-    named: set[str] = set()
-    folder = ""
-    for line in tree.splitlines():
-        if match := re.match(r"(\S+/)\s", line):
-            folder = match[1]
-        elif match := re.match(r"  (\S+)\s", line):
-            named.add(folder + match[1].rstrip("/"))
-    for package in ("app", "model_export"):
-        files = {str(path) for path in tracked() if path.parts[0] == package and len(path.parts) == 2}
-        files |= {
-            f"{package}/{path.parts[1]}" for path in tracked() if path.parts[0] == package and len(path.parts) > 2
-        }
-        files.discard(f"{package}/__init__.py")
-        assert {name for name in named if name.startswith(f"{package}/")} == files
+@pytest.mark.parametrize(
+    ("package", "page"), [("app", "README.md"), ("model_export", "model_export/README.md")], ids=["app", "model_export"]
+)
+def test_tree_names_every_module(package: str, page: str) -> None:
+    """Each file of the service and of the export has its line in a tree, and each line its file."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    tree = text[text.index(f"\n{package}/") :].splitlines()[2:]
+    named = {
+        match[1].rstrip("/")
+        for line in takewhile(re.compile("  ").match, tree)
+        if (match := re.match(r"  (\S+)", line))
+    }
+    files = {path.parts[1] for path in tracked() if path.parts[0] == package}
+    assert named == files - {"__init__.py", "README.md"}
 
 
 def test_links_lead_somewhere() -> None:

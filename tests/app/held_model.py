@@ -3,6 +3,8 @@
 import queue
 import threading
 
+from app.model import Prediction
+
 
 class HeldModel:
     """Stands at the edge, where ONNX Runtime would be: notes each batch, and finishes it when the test allows."""
@@ -13,7 +15,7 @@ class HeldModel:
         self.first_started, self.both_started = threading.Event(), threading.Event()
         self._permits: queue.Queue[Exception | None] = queue.Queue()
 
-    def __call__(self, rows: list[list[int]]) -> list[bytes]:
+    def __call__(self, rows: list[list[int]]) -> list[Prediction]:
         self.batches.append([len(row) for row in rows])
         self.first_started.set()
         if len(self.batches) > 1:
@@ -21,7 +23,7 @@ class HeldModel:
         error = self._permits.get(timeout=30)
         if error:
             raise error
-        return [b"%d" % len(row) for row in rows]
+        return [Prediction(b"%d" % len(row), 0, 1.0) for row in rows]
 
     def allow(self, runs: int = 1, *, error: Exception | None = None) -> None:
         """Let so many runs end, or fail."""

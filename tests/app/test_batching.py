@@ -44,7 +44,7 @@ def test_each_text_runs_alone_in_order_of_arrival() -> None:
         jobs = [job(3), job(5), job(4)]
         batcher.submit(jobs)
         model.allow(3)
-        assert [await each.future for each in jobs] == [b"3", b"5", b"4"]
+        assert [(await each.future).fragment for each in jobs] == [b"3", b"5", b"4"]
         assert model.batches == [[3], [5], [4]]
 
     run(scenario)
@@ -151,6 +151,6 @@ def test_failed_inference_reaches_its_texts_and_no_others() -> None:
         model.allow()
         with pytest.raises(RuntimeError, match="broken"):
             await broken.future
-        assert await fine.future == b"4"
+        assert (await fine.future).fragment == b"4"
 
     run(scenario)

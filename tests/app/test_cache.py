@@ -5,10 +5,10 @@ import tracemalloc
 import pytest
 
 from app.cache import ENTRY_OVERHEAD_BYTES, Keys, MemoryCache, jittered, pack, unpack
-from app.model import Answer
+from app.model import Answer, Prediction
 
-ANSWER = Answer(b'[{"label":"POSITIVE","score":0.9}]', truncated=False)
-OTHER = Answer(b'[{"label":"NEGATIVE","score":0.8}]', truncated=True)
+ANSWER = Answer(Prediction(b'[{"label":"POSITIVE","score":0.9}]', 1, 0.9), 7, unknown_tokens=2, truncated=False)
+OTHER = Answer(Prediction(b'[{"label":"NEGATIVE","score":0.8}]', 0, 0.8), 512, unknown_tokens=0, truncated=True)
 
 
 class Clock:
@@ -58,7 +58,7 @@ def test_least_recently_used_entry_leaves_first() -> None:
 
 def test_bytes_are_bounded() -> None:
     """Whatever is put in, the estimate stays below the bound and equals the sum of what is there."""
-    size = 1 + len(ANSWER.fragment) + ENTRY_OVERHEAD_BYTES
+    size = 1 + len(ANSWER.prediction.fragment) + ENTRY_OVERHEAD_BYTES
     known = cache(max_bytes=3 * size)
     for number in range(10):
         known.put([(b"%d" % number, ANSWER)])
@@ -74,14 +74,17 @@ def test_no_entries_means_off() -> None:
     assert known.get(b"a") is None
 
 
+def measured(number: int) -> Answer:
+    """An answer that shares no object with another one."""
+    prediction = Prediction(b"%s %d" % (ANSWER.prediction.fragment, number), 1, number / 7)
+    return Answer(prediction, 1_000 + number, 2_000 + number, truncated=False)
+
+
 def test_estimate_is_not_below_the_truth() -> None:
     """Ten thousand entries take no more memory than the cache believes."""
     known, key = cache(max_entries=20_000, max_bytes=1 << 40), Keys("0" * 64)
     tracemalloc.start()
-    known.put(
-        (key(f"text {number}"), Answer(b"%s %d" % (ANSWER.fragment, number), truncated=False))
-        for number in range(10_000)
-    )
+    known.put((key(f"text {number}"), measured(number)) for number in range(10_000))
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert 0.5 * known.size_bytes < used < known.size_bytes

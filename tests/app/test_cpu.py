@@ -1,10 +1,11 @@
 """The thread plan, against the files that cgroup v1 and v2 really have."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from app.cpu import cpu_flags, cpu_name, cpu_quota, plan_threads
+from app.cpu import Throttling, cpu_flags, cpu_name, cpu_quota, cpu_throttling, plan_threads, resident_bytes
 
 
 def machine(tmp_path: Path, files: dict[str, str]) -> dict[str, Path]:
@@ -93,3 +94,43 @@ def test_a_system_without_proc_has_no_flags(tmp_path: Path) -> None:
     """Without /proc, as on macOS, nothing is claimed."""
     assert cpu_flags(tmp_path) == []
     assert cpu_name(tmp_path)
+
+
+V2_STAT = "usage_usec 900\nnr_periods 40\nnr_throttled 10\nthrottled_usec 2500000\n"
+V1_STAT = "nr_periods 40\nnr_throttled 10\nthrottled_time 2500000000\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "throttling"),
+    [
+        pytest.param(
+            {"cgroup/cpu.max": "50000 100000", "cgroup/cpu.stat": V2_STAT}, Throttling(40, 10, 2.5), id="v2 container"
+        ),
+        pytest.param(
+            {
+                "cgroup/cpu/cpu.cfs_quota_us": "50000",
+                "cgroup/cpu/cpu.cfs_period_us": "100000",
+                "cgroup/cpu/cpu.stat": V1_STAT,
+            },
+            Throttling(40, 10, 2.5),
+            id="v1 container",
+        ),
+        pytest.param({"cgroup/cpu.max": "max 100000", "cgroup/cpu.stat": V2_STAT}, None, id="no quota"),
+        pytest.param(
+            {"cgroup/cpu.max": "50000 100000", "cgroup/cpu.stat": "usage_usec 900\n"}, None, id="no such line"
+        ),
+        pytest.param({"cgroup/cpu.max": "50000 100000"}, None, id="no such file"),
+    ],
+)
+def test_throttling_is_read_where_the_quota_stands(
+    tmp_path: Path, files: dict[str, str], throttling: Throttling | None
+) -> None:
+    """Periods and throttled time of the cgroup that limits this process."""
+    assert cpu_throttling(**machine(tmp_path, files)) == throttling
+
+
+def test_resident_memory_is_that_of_the_process(tmp_path: Path) -> None:
+    """Pages become bytes; without a /proc it is unknown."""
+    files = {"proc/self/statm": "9000 500 200 1 0 800 0\n"}
+    assert resident_bytes(machine(tmp_path, files)["proc"]) == 500 * os.sysconf("SC_PAGE_SIZE")
+    assert resident_bytes(tmp_path / "nowhere") == 0

@@ -50,7 +50,7 @@ def test_requests_are_counted_by_route_method_and_status(start_service: StartSer
         status = plain_http.request(method, started.url + path, content=body).status_code
         sent[f"{method if method != 'PROPFIND' else 'other'} {route} {status}"] += 1
     until(lambda: counted(started) == sent, f"the counters are {dict(sent)}")
-    assert started.metric('http_request_duration_seconds_count{route="/predict"}') == 6
+    assert started.metric('http_request_duration_seconds_count{route="/predict",status="200"}') == 2
     assert started.metric("http_requests_in_flight") == 0
 
 
@@ -60,17 +60,59 @@ def test_texts_are_counted_by_where_their_scores_came_from(start_service: StartS
     for texts in (["a", "b", "a"], ["a", "b"], ["a", "c", "good " * 600], ["good " * 600]):
         assert plain_http.post(started.url + "/predict", json={"text": texts}).status_code == 200
     samples = {
-        'valence_cache_texts_total{source="model"}': 5,
+        'valence_cache_texts_total{source="model"}': 4,
+        'valence_cache_texts_total{source="coalesced"}': 1,
         'valence_cache_texts_total{source="memory"}': 4,
         'valence_cache_texts_total{source="redis"}': 0,
-        "valence_texts_truncated_total": 1,
+        "valence_texts_truncated_total": 2,
         "valence_cache_entries": 4,
-        "valence_inference_duration_seconds_count": 4,
+        'valence_stage_duration_seconds_count{stage="inference"}': 4,
+        'valence_stage_duration_seconds_count{stage="queue"}': 4,
         "valence_batch_texts_count": 4,
         "valence_queue_tokens": 0,
     }
     assert {name: started.metric(name) for name in samples} == samples
-    assert started.metric("valence_cache_bytes") > 4 * 320
+    assert started.metric("valence_cache_bytes") > 4 * 400
+
+
+def test_every_answer_is_described(start_service: StartService) -> None:
+    """Label, score, tokens and unknown tokens of each text answered: by the model, from the cache, repeated at once."""
+    started = start_service().wait_ready()
+    answer = plain_http.post(started.url + "/predict", json={"text": ["good", "\u2603 \u2603 bad", "good"]}).json()
+    top = [scores[0] for scores in answer["predictions"]]
+    for _ in range(3):  # in process, then as the same body within a second
+        plain_http.post(started.url + "/predict", json={"text": ["good"]})
+    labels = Counter(scores["label"] for scores in (top[0], top[1], *[top[0]] * 4))
+    for label, times in labels.items():
+        assert started.metric(f'valence_texts_total{{label="{label}"}}') == times
+    expected = 5 * top[0]["score"] + top[1]["score"]
+    assert started.metric("valence_top_score_sum") == pytest.approx(expected, abs=1e-5)
+    assert started.metric("valence_top_score_count") == 6
+    assert started.metric("valence_text_tokens_sum") == 5 * 3 + 5
+    assert started.metric("valence_text_unknown_tokens_total") == 2
+
+
+def test_every_stage_is_timed(start_service: StartService) -> None:
+    """A miss goes through all of them but Redis, a hit through three, a repeated body through none."""
+    started = start_service().wait_ready()
+    for texts in (["one text"], ["one text"], ["one text"]):
+        plain_http.post(started.url + "/predict", json={"text": texts})
+    stages = {"parse": 2, "cache": 2, "redis": 0, "tokenise": 1, "queue": 1, "inference": 1, "serialise": 2}
+    counts = {stage: started.metric(f'valence_stage_duration_seconds_count{{stage="{stage}"}}') for stage in stages}
+    assert counts == stages
+
+
+def test_process_describes_itself(start_service: StartService) -> None:
+    """Readiness, threads, the bound of the queue, memory, and what is running."""
+    started = start_service(VALENCE_REVISION="abc123", VALENCE_THREADS="1").wait_ready()
+    assert started.metric("valence_ready") == 1
+    assert started.metric("valence_inference_threads") == 1
+    assert started.metric("valence_queue_limit_tokens") == 65_536
+    resident, theirs = (started.metric(f"{name}_resident_memory_bytes") for name in ("valence", "process"))
+    assert resident == pytest.approx(theirs, rel=0.05)
+    assert re.search(
+        r'valence_build_info{.*revision="abc123",version=.*} 1\.0', plain_http.get(started.metrics_url).text
+    )
 
 
 @pytest.mark.parametrize("refusal", ["queue_full", "timeout"])
@@ -100,7 +142,7 @@ def test_client_that_leaves_frees_the_queue(start_service: StartService) -> None
     until(lambda: counted(started) == {"POST /predict 499": 1}, "the request is given up")
     assert plain_http.post(started.url + "/predict", json={"text": ["good"]}).status_code == 200
     assert started.metric("valence_queue_tokens") == 0
-    assert started.metric("valence_inference_duration_seconds_count") < 64
+    assert started.metric('valence_stage_duration_seconds_count{stage="inference"}') < 64
 
 
 def test_metrics_have_a_port_of_their_own(service: Service) -> None:

@@ -62,7 +62,7 @@ def test_threads_share_the_session(classifier: Classifier) -> None:
 def test_fragment_is_json_with_the_highest_score_first(classifier: Classifier) -> None:
     """Every label once, sorted by score, scores that sum to one."""
     rows = [classifier.encoder.encode(text).ids for text in ("I hate you.", "I love you.")]
-    hate, love = (json.loads(fragment) for fragment in classifier.fragments(rows))
+    hate, love = (json.loads(prediction.fragment) for prediction in classifier.predict(rows))
     assert [item["label"] for item in hate] == ["NEGATIVE", "POSITIVE"]
     assert [item["label"] for item in love] == ["POSITIVE", "NEGATIVE"]
     assert sum(item["score"] for item in hate) == pytest.approx(1, abs=1e-6)

@@ -82,7 +82,7 @@ def test_text_scored_by_one_service_is_a_hit_in_the_other(start_pair: StartPair,
         assert shared.content == scored.content
         assert (shared.headers["X-Cache"], shared.headers["X-Truncated"]) == ("2/2", "1")
         assert second.metric(f'valence_cache_texts_total{{source="{source}"}}') == 2
-    assert second.metric("valence_inference_duration_seconds_count") == 0
+    assert second.metric('valence_stage_duration_seconds_count{stage="inference"}') == 0
 
 
 def test_entries_expire_and_hold_no_text(start_service: StartService, redis_server: RedisServer, client: Redis) -> None:

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import REGISTRY
 from redis import Redis
 
-from app.model import Answer
+from app.model import Answer, Prediction
 from app.redis_tier import FAILURES_TO_OPEN, MAX_KEYS_PER_CALL, MAX_PENDING_WRITES, RedisTier
 from tests.conftest import RedisServer
 
@@ -17,7 +17,8 @@ GUARD_SECONDS = 30
 
 def answer(number: int) -> Answer:
     """An answer that tells which one it is."""
-    return Answer(b'[{"label":"POSITIVE","score":%d}]' % number, truncated=bool(number % 2))
+    prediction = Prediction(b'[{"label":"POSITIVE","score":%d}]' % number, number % 3, number / 8)
+    return Answer(prediction, number, number % 5, truncated=bool(number % 2))
 
 
 def key(number: int) -> bytes:
