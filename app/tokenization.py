@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from app.wordpiece import plain_encoder
+
 IntArray = npt.NDArray[np.int64]
 
 CHARACTERS_PER_TOKEN = 8
@@ -32,6 +34,7 @@ class Encoder:
     def __init__(self, path: Path, max_tokens: int) -> None:
         self._tokenizer = Tokenizer.from_file(str(path))
         self._tokenizer.no_padding()
+        self._plain = plain_encoder(self._tokenizer, max_tokens)
         self._tokenizer.enable_truncation(max_tokens)
         self._unknown_id = _unknown_id(self._tokenizer)
         self.max_tokens = max_tokens
@@ -44,12 +47,18 @@ class Encoder:
         """
         characters = self.max_tokens * CHARACTERS_PER_TOKEN
         while True:
-            encoding = self._tokenizer.encode(text[:characters])
-            dropped = sum(len(part) for part in encoding.overflowing)
+            ids, dropped = self._encode(text if characters >= len(text) else text[:characters])
             if characters >= len(text) or dropped >= SLACK_TOKENS:
-                ids = encoding.ids
                 return Tokens(ids, dropped > 0, ids.count(self._unknown_id))
             characters *= 4
+
+    def _encode(self, text: str) -> tuple[list[int], int]:
+        """The ids of a text, special tokens included, and how many more there would be beyond `max_tokens`."""
+        plain = self._plain.encode(text) if self._plain else None
+        if plain is not None:
+            return plain
+        encoding = self._tokenizer.encode(text)
+        return encoding.ids, sum(len(part) for part in encoding.overflowing)
 
 
 def _unknown_id(tokenizer: Tokenizer) -> int:
