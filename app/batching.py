@@ -10,10 +10,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import ceil
 
-from app.errors import Overloaded
+from app.errors import NotReady, Overloaded
 from app.metrics import (
     BATCH_TEXTS,
     BATCH_TOKENS,
@@ -28,17 +27,25 @@ WINDOW = 64
 """How far behind the oldest text to look for company of near length."""
 ASSUMED_TOKENS_PER_SECOND = 5_000.0
 """For `Retry-After` before the first inference; measured from then on."""
+STOPPED = "this process has stopped"
 
 
-@dataclass(eq=False)
 class Job:
-    """One text on its way through the model; `future` becomes what the model makes of it."""
+    """One text on its way through the model. All of it belongs to the event loop, but for `ids` and `started`."""
 
-    ids: list[int]
-    future: asyncio.Future[Prediction]
-    started: bool = False
-    queued_at: float = 0.0
-    """When it was handed in, by `time.perf_counter`."""
+    __slots__ = ("abandoned", "ids", "queued_at", "started")
+
+    def __init__(self, ids: list[int]) -> None:
+        self.ids = ids
+        self.started = False
+        self.abandoned = False
+        """Nobody waits for it: it leaves the queue instead of being scored."""
+        self.queued_at = 0.0
+        """When it was handed in, by `time.perf_counter`."""
+
+    def finish(self, outcome: Prediction | Exception) -> None:
+        """Called once, on the event loop, unless the job was abandoned before it started."""
+        raise NotImplementedError
 
 
 class Batcher:
@@ -82,13 +89,15 @@ class Batcher:
         return len(self._waiting)
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Queue all of the jobs or none. Raises Overloaded when they would not fit."""
+        """Queue all of the jobs or none. Raises Overloaded when they would not fit, NotReady after the end."""
         tokens = 0
         now = time.perf_counter()
         for job in jobs:
             tokens += len(job.ids)
             job.queued_at = now
         with self._changed:
+            if self._closed:
+                raise NotReady(STOPPED)
             waiting = self._waiting_tokens
             # An empty queue takes any request: one that is larger than the bound could otherwise never be served.
             if waiting == 0 or waiting + tokens <= self._max_queue_tokens:
@@ -110,7 +119,7 @@ class Batcher:
             dropped, self._waiting = self._waiting, deque()
             self._changed.notify_all()
         for job in dropped:
-            job.future.cancel()
+            job.finish(NotReady(STOPPED))
         for thread in self._threads:
             thread.join()
 
@@ -141,7 +150,7 @@ class Batcher:
         window: list[Job] = []
         while self._waiting and len(window) < WINDOW:
             job = self._waiting.popleft()
-            if job.future.cancelled():
+            if job.abandoned:
                 self._waiting_tokens -= len(job.ids)
             else:
                 window.append(job)
@@ -166,13 +175,11 @@ class Batcher:
         """Back on the event loop: hand out the results."""
         if isinstance(outcome, Exception):
             for job in batch:
-                if not job.future.done():
-                    job.future.set_exception(outcome)
+                job.finish(outcome)
             return
         tokens = longest = 0
         for job, prediction in zip(batch, outcome, strict=True):
-            if not job.future.done():
-                job.future.set_result(prediction)
+            job.finish(prediction)
             QUEUE_SECONDS.observe(began - job.queued_at)
             tokens += len(job.ids)
             longest = max(longest, len(job.ids))

@@ -7,8 +7,8 @@ another path, in a test) and describes it in `/openapi.json`.
 
 import asyncio
 import json
-from collections.abc import Awaitable
 from contextlib import suppress
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -16,13 +16,14 @@ from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
+from app.deadlines import Deadlines
 from app.errors import AppError, TooLarge, TooSlow
 from app.lifecycle import Lifecycle
 from app.metrics import PARSE_SECONDS, REJECTED, SERIALISE_SECONDS
 from app.recent import RecentReplies
 from app.replies import JSON_TYPE, Reply, refusal
 from app.schemas import ErrorResponse, PredictResponse, RequestParser, predict_request
-from app.scoring import Scored
+from app.scoring import Abandoned, Scored
 
 PATH = "/predict"
 LINGER_BYTES, LINGER_SECONDS = 16_777_216, 2.0
@@ -53,7 +54,7 @@ class PredictEndpoint:
         settings = lifecycle.settings
         self._lifecycle = lifecycle
         self._max_body_bytes = settings.max_body_bytes
-        self._timeout_seconds = settings.timeout
+        self._deadlines = Deadlines(settings.timeout)
         self._log_texts = settings.log_texts
         self.schema = predict_request(max_texts=settings.max_texts, max_text_characters=settings.max_text_characters)
         self._recent = RecentReplies()
@@ -73,16 +74,18 @@ class PredictEndpoint:
             texts = self._parse(body)
             PARSE_SECONDS.observe(perf_counter() - began)
             scorer = self._lifecycle.scorer
-            scored = scorer.known(texts)
-            if scored is None:
-                recalled = await scorer.recall(texts)
-                completion = scorer.complete(recalled)
-                scored = await (_unless_client_leaves(completion, receive) if recalled.missing else completion)
-                return self._reply(texts, scored)
+            recalled = scorer.recall(texts)
+            if recalled.missing:
+                await scorer.ask_redis(recalled)
+                if recalled.missing:
+                    await scorer.infer(recalled, partial(_until_client_leaves, receive))
+                return self._reply(texts, recalled.scored())
         except AppError as exc:
             REJECTED.labels(exc.reason).inc()
             return refusal(exc)
-        reply = self._reply(texts, scored)
+        except Abandoned:
+            raise ClientDisconnect from None
+        reply = self._reply(texts, recalled.scored())
         self._recent.put(body, reply)
         return reply
 
@@ -111,20 +114,18 @@ class PredictEndpoint:
                 if b"expect" not in dict(scope["headers"]):  # who waits for "100 Continue" has sent nothing yet
                     await _discard(receive)
                 raise self._too_large(f"{int(value)} bytes exceed")
-        # By hand what asyncio.timeout does: a fifth of its cost, on the path of every cache hit.
-        waiting, loop = asyncio.current_task(), asyncio.get_running_loop()
+        waiting = asyncio.current_task()
         assert waiting is not None
-        timer = loop.call_later(self._timeout_seconds, waiting.cancel)
+        deadline = self._deadlines.begin(waiting.cancel)
         try:
             return await self._read_messages(receive)
         except asyncio.CancelledError as exc:
-            if loop.time() < timer.when():
+            if not deadline.expired or waiting.uncancel():  # somebody else has cancelled this request
                 raise
-            waiting.uncancel()
-            msg = f"the body did not come within {self._timeout_seconds:g} s (VALENCE_TIMEOUT)"
+            msg = f"the body did not come within {self._deadlines.seconds:g} s (VALENCE_TIMEOUT)"
             raise TooSlow(msg, loc=["body"], headers={"Connection": "close"}) from exc
         finally:
-            timer.cancel()
+            self._deadlines.end(deadline)
 
     async def _read_messages(self, receive: Receive) -> bytes:
         """The body, in however many messages it comes."""
@@ -170,29 +171,10 @@ def router(endpoint: PredictEndpoint) -> APIRouter:
     return routes
 
 
-async def _unless_client_leaves(scoring: Awaitable[Scored], receive: Receive) -> Scored:
-    """Wait for the scores; raises ClientDisconnect, and so drops what was not begun, when the client leaves first."""
-    waiting = asyncio.current_task()
-    assert waiting is not None
-    left = False
-
-    async def watch() -> None:
-        nonlocal left
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        left = True
-        waiting.cancel()
-
-    watcher = asyncio.create_task(watch())
-    try:
-        return await scoring
-    except asyncio.CancelledError:
-        if left:
-            waiting.uncancel()
-            raise ClientDisconnect from None
-        raise
-    finally:
-        watcher.cancel()
+async def _until_client_leaves(receive: Receive) -> None:
+    """Return when the client has closed its connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _discard(receive: Receive) -> None:

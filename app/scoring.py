@@ -5,15 +5,16 @@ cancel the others; when the last one has given up, the text leaves the queue.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.batching import Batcher, Job
 from app.cache import Keys, MemoryCache
+from app.deadlines import Deadlines
 from app.errors import TimedOut
 from app.metrics import (
     CACHE_COALESCED,
@@ -33,17 +34,62 @@ INLINE_CHARACTERS = 2_000
 hold up the event loop."""
 
 
-@dataclass(eq=False)
+class Abandoned(Exception):
+    """Nobody wants these answers any more."""
+
+
+class Wait:
+    """One request, waiting for texts that are being scored."""
+
+    __slots__ = ("_left", "future")
+
+    def __init__(self, texts: int) -> None:
+        self._left = texts
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def landed(self) -> None:
+        """One more of the texts has its answer."""
+        self._left -= 1
+        if not self._left and not self.future.done():
+            self.future.set_result(None)
+
+    def fail(self, exc: BaseException) -> None:
+        """There will be no answer."""
+        if not self.future.done():
+            self.future.set_exception(exc)
+
+    def watched(self, watcher: asyncio.Task[None]) -> None:
+        """Whoever watches the client has stopped: because it has gone, as a rule."""
+        if not watcher.cancelled():
+            self.fail(watcher.exception() or Abandoned())
+
+
 class Flight(Job):
-    """One text being scored, and how many requests wait for it."""
+    """One text being scored, and the requests that wait for it."""
 
-    truncated: bool = False
-    unknown_tokens: int = 0
-    waiters: int = 0
+    __slots__ = ("_scorer", "answer", "key", "truncated", "unknown_tokens", "waits")
 
-    def answer(self) -> Answer:
-        """The result; raises what the inference raised."""
-        return Answer(self.future.result(), len(self.ids), self.unknown_tokens, self.truncated)
+    def __init__(self, scorer: "Scorer", key: bytes) -> None:
+        super().__init__([])
+        self._scorer = scorer
+        self.key = key
+        self.waits: dict[Wait, None] = {}
+        self.truncated = False
+        self.unknown_tokens = 0
+        self.answer: Answer | None = None
+
+    def finish(self, outcome: Prediction | Exception) -> None:
+        """Hand the answer, or the error, to everybody who waits, and keep an answer even if nobody does."""
+        waits, self.waits = self.waits, {}
+        self._scorer.forget(self)
+        if isinstance(outcome, Exception):
+            for wait in waits:
+                wait.fail(outcome)
+            return
+        self.answer = Answer(outcome, len(self.ids), self.unknown_tokens, self.truncated)
+        self._scorer.keep(self.key, self.answer)
+        for wait in waits:
+            wait.landed()
 
 
 class Scored(NamedTuple):
@@ -53,13 +99,30 @@ class Scored(NamedTuple):
     hits: int
 
 
-class Recalled(NamedTuple):
-    """What the caches know of a request: the keys in the order of the texts, answers, and texts still to be scored."""
+@dataclass(slots=True)
+class Recalled:
+    """What the caches know of a request."""
 
     keys: list[bytes]
-    known: dict[bytes, Answer]
+    """In the order of the texts."""
+    answers: list[Answer | None]
+    """In the same order; None: not known."""
     missing: dict[bytes, str]
+    """Key -> text still to be scored, each once."""
     hits: int
+
+    def fill(self, found: dict[bytes, Answer]) -> int:
+        """Set what was not known and has been found; returns to how many texts that answers."""
+        filled = 0
+        for number, (key, answer) in enumerate(zip(self.keys, self.answers, strict=True)):
+            if answer is None and key in found:
+                self.answers[number] = found[key]
+                filled += 1
+        return filled
+
+    def scored(self) -> Scored:
+        """All answers; there must be no missing one."""
+        return Scored([answer for answer in self.answers if answer is not None], self.hits)
 
 
 class Scorer:
@@ -80,7 +143,7 @@ class Scorer:
         self._key = keys
         self._memory = memory
         self._redis = redis
-        self._timeout_seconds = timeout_seconds
+        self._deadlines = Deadlines(timeout_seconds)
         self._flights: dict[bytes, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # hard references: asyncio keeps weak ones only
         # Tokenising has a thread of its own: behind inferences it would wait for the texts it is to feed them.
@@ -91,91 +154,115 @@ class Scorer:
         self._batcher.close()
         self._tokenising.shutdown(wait=True)
 
-    def known(self, texts: Sequence[str]) -> Scored | None:
-        """The answers if all of them are kept in process; what most requests need, without leaving the event loop."""
-        began = perf_counter()
-        answers = []
-        for text in texts:
-            answer = self._memory.get(self._key(text))
-            if answer is None:
-                return None
-            answers.append(answer)
-        CACHE_MEMORY.count += len(answers)
-        CACHE_SECONDS.observe(perf_counter() - began)
-        return Scored(answers, len(answers))
-
     async def score(self, texts: Sequence[str]) -> Scored:
         """Answer every text, in order.
 
         Raises Overloaded when the queue has no room, TimedOut when the timeout passes first.
         """
-        return await self.complete(await self.recall(texts))
+        recalled = self.recall(texts)
+        if recalled.missing:
+            await self.ask_redis(recalled)
+        if recalled.missing:
+            await self.infer(recalled)
+        return recalled.scored()
 
-    async def recall(self, texts: Sequence[str]) -> Recalled:
-        """What both caches know of the texts."""
+    def recall(self, texts: Sequence[str]) -> Recalled:
+        """What is kept in process: all that most requests need, without leaving the event loop."""
         began = perf_counter()
-        keys = [self._key(text) for text in texts]
-        known = {key: answer for key in dict.fromkeys(keys) if (answer := self._memory.get(key)) is not None}
-        in_process = sum(key in known for key in keys)
-        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
-        looked = perf_counter()
-        CACHE_SECONDS.observe(looked - began)
-        if missing and self._redis is not None:
-            found = await self._redis.get(list(missing))
-            REDIS_STAGE_SECONDS.observe(perf_counter() - looked)
+        keys, answers, missing = [], [], {}
+        for text in texts:
+            key = self._key(text)
+            answer = self._memory.get(key)
+            if answer is None:
+                missing[key] = text
+            keys.append(key)
+            answers.append(answer)
+        hits = len(texts) - answers.count(None) if missing else len(texts)
+        CACHE_MEMORY.count += hits
+        CACHE_SECONDS.observe(perf_counter() - began)
+        return Recalled(keys, answers, missing, hits)
+
+    async def ask_redis(self, recalled: Recalled) -> None:
+        """Add what Redis knows, if there is one."""
+        if self._redis is None:
+            return
+        began = perf_counter()
+        found = await self._redis.get(list(recalled.missing))
+        REDIS_STAGE_SECONDS.observe(perf_counter() - began)
+        if found:
             self._memory.put(found.items())
-            known |= found
-            missing = {key: text for key, text in missing.items() if key not in found}
-        hits = sum(key in known for key in keys)
-        CACHE_MEMORY.count += in_process
-        CACHE_REDIS.count += hits - in_process
-        CACHE_COALESCED.count += len(keys) - hits - len(missing)  # the same text twice in one request
-        return Recalled(keys, known, missing, hits)
+            hits = recalled.fill(found)
+            recalled.hits += hits
+            CACHE_REDIS.count += hits
+            recalled.missing = {key: text for key, text in recalled.missing.items() if key not in found}
 
-    async def complete(self, recalled: Recalled) -> Scored:
-        """Add what no cache knows; raises as `score` does."""
-        known = recalled.known | await self._infer(recalled.missing) if recalled.missing else recalled.known
-        return Scored([known[key] for key in recalled.keys], recalled.hits)
+    async def infer(self, recalled: Recalled, left: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+        """Score what no cache knows, each text once, however many requests ask for it.
 
-    async def _infer(self, missing: dict[bytes, str]) -> dict[bytes, Answer]:
-        """Score the texts that no cache knows, each once, however many requests ask for it."""
-        flights = self._board(missing)
-        futures = [flight.future for flight in flights.values()]
+        Raises as `score` does, and Abandoned when what `left` begins, watching whoever asked, ends first.
+        """
+        wait = Wait(len(recalled.missing))
+        flights = self._board(recalled.missing, wait)
+        watcher = None
+        if left is not None and not wait.future.done():
+            watcher = asyncio.create_task(left())
+            watcher.add_done_callback(wait.watched)
+        CACHE_COALESCED.count += len(recalled.keys) - recalled.hits - len(flights)  # the same text twice in one request
+        deadline = self._deadlines.begin(lambda: wait.fail(self._timed_out()))
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                await asyncio.wait(futures, return_when=asyncio.FIRST_EXCEPTION)
-            return {key: flight.answer() for key, flight in flights.items()}
-        except TimeoutError as exc:
-            raise TimedOut(f"not served within {self._timeout_seconds:g} s (VALENCE_TIMEOUT)") from exc
+            await wait.future
         finally:
-            for flight in flights.values():
-                flight.waiters -= 1
-                if not flight.waiters and not flight.started:
-                    flight.future.cancel()
+            self._deadlines.end(deadline)
+            if watcher is not None:
+                watcher.cancel()
+            for flight in flights:
+                self._leave(flight, wait)
+        recalled.fill({flight.key: flight.answer for flight in flights if flight.answer is not None})
 
-    def _board(self, missing: dict[bytes, str]) -> dict[bytes, Flight]:
+    def _timed_out(self) -> TimedOut:
+        return TimedOut(f"not served within {self._deadlines.seconds:g} s (VALENCE_TIMEOUT)")
+
+    def _board(self, missing: dict[bytes, str], wait: Wait) -> list[Flight]:
         """Join the flights that are under way; start the rest."""
-        fresh: dict[bytes, Flight] = {}
+        flights, fresh = [], []
         for key in missing:
-            under_way = self._flights.get(key)
-            if under_way is None or under_way.future.cancelled():  # left by all, and not cleared away yet
-                flight = fresh[key] = self._flights[key] = Flight([], asyncio.get_running_loop().create_future())
-                flight.future.add_done_callback(partial(self._landed, key, flight))
-        flights = {key: self._flights[key] for key in missing}
-        for flight in flights.values():
-            flight.waiters += 1
+            flight = self._flights.get(key)
+            if flight is None:
+                flight = self._flights[key] = Flight(self, key)
+                fresh.append(flight)
+            flight.waits[wait] = None
+            flights.append(flight)
         CACHE_MODEL.count += len(fresh)
         CACHE_COALESCED.count += len(missing) - len(fresh)
         if fresh:
-            texts = [missing[key] for key in fresh]
+            texts = [missing[flight.key] for flight in fresh]
             if sum(map(len, texts)) <= INLINE_CHARACTERS:
-                self._submit(list(fresh.values()), partial(self._encode, texts))
+                self._submit(fresh, partial(self._encode, texts))
             else:
                 # A task of its own: this request may be cancelled while others have joined its flights.
-                task = asyncio.create_task(self._encode_in_thread(list(fresh.values()), texts))
+                task = asyncio.create_task(self._encode_in_thread(fresh, texts))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
         return flights
+
+    def _leave(self, flight: Flight, wait: Wait) -> None:
+        """A request waits no longer; a text that nobody waits for need not be scored."""
+        flight.waits.pop(wait, None)
+        if not flight.waits and not flight.started:
+            flight.abandoned = True
+            self.forget(flight)
+
+    def forget(self, flight: Flight) -> None:
+        """From now on its text is as unknown as any other."""
+        if self._flights.get(flight.key) is flight:  # a flight that all had left may have a successor
+            del self._flights[flight.key]
+
+    def keep(self, key: bytes, answer: Answer) -> None:
+        """Put an answer into both caches."""
+        items = [(key, answer)]
+        self._memory.put(items)
+        if self._redis is not None:
+            self._redis.put(items)
 
     def _encode(self, texts: Sequence[str]) -> tuple[list[Tokens], float]:
         """The tokens of each text, and the seconds that it took; in any thread."""
@@ -188,26 +275,14 @@ class Scorer:
         await asyncio.wait([encoding])
         self._submit(flights, encoding.result)
 
-    def _submit(self, flights: list[Flight], encoded: Callable[[], tuple[list[Tokens], float]]) -> None:
-        """Hand tokenised flights to the model; those whose requests have all gone are done already."""
+    def _submit(self, flights: Sequence[Flight], encoded: Callable[[], tuple[list[Tokens], float]]) -> None:
+        """Hand tokenised flights to the model, but for those whose requests have all gone."""
         try:
             encodings, seconds = encoded()
             TOKENISE_SECONDS.observe(seconds)
             for flight, tokens in zip(flights, encodings, strict=True):
                 flight.ids, flight.truncated, flight.unknown_tokens = tokens
-            self._batcher.submit([flight for flight in flights if not flight.future.done()])
+            self._batcher.submit([flight for flight in flights if not flight.abandoned])
         except Exception as exc:  # whatever it is, a full queue or a bug, it must reach those who wait
             for flight in flights:
-                if not flight.future.done():
-                    flight.future.set_exception(exc)
-
-    def _landed(self, key: bytes, flight: Flight, _: asyncio.Future[Prediction]) -> None:
-        """Keep the result, whether or not somebody still waits for it."""
-        if self._flights.get(key) is flight:  # a flight that all had left may have a successor
-            del self._flights[key]
-        if flight.future.cancelled() or flight.future.exception() is not None:
-            return
-        items = [(key, flight.answer())]
-        self._memory.put(items)
-        if self._redis is not None:
-            self._redis.put(items)
+                flight.finish(exc)
