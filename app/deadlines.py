@@ -6,6 +6,7 @@ take equally long end in the order in which they began: the oldest is the first 
 
 import asyncio
 from collections.abc import Callable
+from functools import cached_property
 
 SLACK_SECONDS = 0.002
 """uvloop's clock counts milliseconds, so that a timer may come a little before its time."""
@@ -30,13 +31,17 @@ class Deadlines:
         self._waiting: dict[Deadline, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
+    @cached_property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop, asked for once: until Python 3.12 each `get_running_loop` is a system call."""
+        return asyncio.get_running_loop()
+
     def begin(self, expire: Callable[[], object]) -> Deadline:
         """Call `expire` once, unless `end` comes first."""
-        loop = asyncio.get_running_loop()
-        deadline = Deadline(loop.time() + self.seconds, expire)
+        deadline = Deadline(self.loop.time() + self.seconds, expire)
         self._waiting[deadline] = None
         if self._timer is None:
-            self._timer = loop.call_later(self.seconds, self._sweep)
+            self._timer = self.loop.call_later(self.seconds, self._sweep)
         return deadline
 
     def end(self, deadline: Deadline) -> None:
@@ -45,10 +50,9 @@ class Deadlines:
 
     def _sweep(self) -> None:
         """Let everything expire whose time has come, and set the timer for the oldest of the rest."""
-        loop = asyncio.get_running_loop()
-        due = loop.time() + SLACK_SECONDS
+        due = self.loop.time() + SLACK_SECONDS
         while (oldest := next(iter(self._waiting), None)) is not None and oldest.at <= due:
             del self._waiting[oldest]
             oldest.expired = True
             oldest.expire()
-        self._timer = loop.call_at(oldest.at, self._sweep) if oldest else None
+        self._timer = self.loop.call_at(oldest.at, self._sweep) if oldest else None

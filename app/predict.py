@@ -114,7 +114,7 @@ class PredictEndpoint:
                 if b"expect" not in dict(scope["headers"]):  # who waits for "100 Continue" has sent nothing yet
                     await _discard(receive)
                 raise self._too_large(f"{int(value)} bytes exceed")
-        waiting = asyncio.current_task()
+        waiting = asyncio.current_task(self._deadlines.loop)
         assert waiting is not None
         deadline = self._deadlines.begin(waiting.cancel)
         try:

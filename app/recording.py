@@ -2,7 +2,7 @@
 
 A cache hit costs some 35 microseconds, and a labelled counter and a histogram of prometheus-client two of them: each
 value has a lock, or a place in a file that several workers share. What is recorded here are plain integers of the event
-loop's own, poured into the real metrics when somebody looks at them, and a few times a second besides.
+loop's own, poured into the real metrics when somebody looks at them, and once a second besides.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from threading import Event
 
 from prometheus_client import Counter, Gauge, Histogram
 
-POUR_SECONDS = 0.25
+POUR_SECONDS = 1.0
 """How far metrics may lag behind where no scrape can ask for them: with several workers."""
 SCRAPE_SECONDS = 0.2
 """How long a scrape waits for a busy event loop before it tells what it has."""
@@ -125,7 +125,7 @@ class Recorder:
         done.wait(SCRAPE_SECONDS)
 
     def start(self) -> None:
-        """Pour a few times a second from now on; on the event loop."""
+        """Pour once a second from now on; on the event loop."""
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(POUR_SECONDS, self._tick)
 

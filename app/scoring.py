@@ -43,9 +43,9 @@ class Wait:
 
     __slots__ = ("_left", "future")
 
-    def __init__(self, texts: int) -> None:
+    def __init__(self, texts: int, future: asyncio.Future[None]) -> None:
         self._left = texts
-        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.future = future
 
     def landed(self) -> None:
         """One more of the texts has its answer."""
@@ -201,11 +201,12 @@ class Scorer:
 
         Raises as `score` does, and Abandoned when what `left` begins, watching whoever asked, ends first.
         """
-        wait = Wait(len(recalled.missing))
+        loop = self._deadlines.loop
+        wait = Wait(len(recalled.missing), loop.create_future())
         flights = self._board(recalled.missing, wait)
         watcher = None
         if left is not None and not wait.future.done():
-            watcher = asyncio.create_task(left())
+            watcher = loop.create_task(left())
             watcher.add_done_callback(wait.watched)
         CACHE_COALESCED.count += len(recalled.keys) - recalled.hits - len(flights)  # the same text twice in one request
         deadline = self._deadlines.begin(lambda: wait.fail(self._timed_out()))

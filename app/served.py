@@ -1,7 +1,7 @@
 """What was answered: labels, scores, lengths. A text counts each time it is answered, from the cache or not.
 
-On the path of a cache hit each text costs one addition to a dict; what the additions mean is worked out a few times a
-second, once for each different answer.
+On the path of a cache hit each text costs one addition to a dict; what the additions mean is worked out once a second,
+once for each different answer.
 """
 
 from collections import defaultdict
