@@ -1,16 +1,18 @@
 """A run's folder, read: what k6 recorded, what the server said of itself, and on which machine."""
 
+import csv
 import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 SLO = json.loads(Path(__file__).with_name("slo.json").read_text(encoding="utf-8"))
 PREDICT_REQUESTS = 'http_requests_total{method="POST",route="/predict"'
-TIERS = ("memory", "redis", "model")
+TIERS = ("memory", "redis", "coalesced", "model")
 Row = dict[str, dict[str, float]]
 """One second of k6: metric -> aggregate ("rate", "p(99)", "value" ...) -> value."""
 
@@ -39,6 +41,10 @@ class ServerInterval:
     redis_keys: int | None
     redis_bytes: int | None
     replicas: int | None
+    """Pods that were ready."""
+    scaler_wants: int | None
+    scaler_reading: float | None
+    """What the autoscaler saw, as a share of its target."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +66,28 @@ def read_run(folder: Path) -> RunData:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["metrics"]
         client = read_recording((folder / "k6.ndjson").read_text(encoding="utf-8").splitlines(), facts["began"])
         samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+        watched = read_cluster(folder / "cluster.csv")
     except (OSError, ValueError, KeyError) as exc:
         raise ReportError(f"{folder} is not the folder of a run: {exc}") from exc
+    for sample in samples:
+        if row := next((row for at, row in reversed(watched) if at <= sample["time"]), None):
+            sample.setdefault("cluster", row)
     usable = [sample for sample in samples if "metrics" in sample]
     pairs = list(pairwise(usable))
     server = [interval(before, after, facts["began"]) for before, after in pairs]
     totals = changes(usable[0], usable[-1]) if pairs else {}
     return RunData(facts, summary, client, server, totals)
+
+
+def read_cluster(file: Path) -> list[tuple[float, dict[str, float | None]]]:
+    """The rows of `python -m load.cluster`, each with its time in seconds since 1970; none where nothing watched."""
+    if not file.exists():
+        return []
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    times = [datetime.fromisoformat(row.pop("time")).timestamp() for row in rows]
+    states = [{name: float(cell) if cell else None for name, cell in row.items()} for row in rows]
+    return list(zip(times, states, strict=True))
 
 
 def read_recording(lines: Iterable[str], began: float) -> list[ClientSecond]:
@@ -113,7 +134,8 @@ def interval(before: Mapping[str, Any], after: Mapping[str, Any], began: float) 
     seconds = max(after["time"] - before["time"], 1e-9)
     change = changes(before, after)
     cpu, requests = change.get("cpu_seconds"), change["requests"]
-    redis = after.get("redis", {})
+    redis, cluster = after.get("redis", {}), after.get("cluster", {})
+    reading, target = cluster.get("scaler_current"), cluster.get("scaler_target")
     return ServerInterval(
         at=after["time"] - began,
         requests_per_second=requests / seconds,
@@ -122,5 +144,7 @@ def interval(before: Mapping[str, Any], after: Mapping[str, Any], began: float) 
         cpu_ms_per_request=None if cpu is None or not requests else cpu / requests * 1000,
         redis_keys=redis.get("keys"),
         redis_bytes=redis.get("bytes"),
-        replicas=after.get("replicas"),
+        replicas=cluster.get("ready"),
+        scaler_wants=cluster.get("scaler_wants"),
+        scaler_reading=reading / target if reading is not None and target else None,
     )

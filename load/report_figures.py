@@ -41,7 +41,11 @@ def _users(run: RunData, axes: Axes) -> None:
         right.plot(*zip(*points, strict=True), color=GREY, linestyle=":", label="virtual users")
     replicas = [(second.at, second.replicas) for second in run.server if second.replicas is not None]
     if replicas:
-        right.step(*zip(*replicas, strict=True), color="black", label="replicas", where="post")
+        right.step(*zip(*replicas, strict=True), color="black", label="replicas ready", where="post")
+    wanted = [(second.at, second.scaler_wants) for second in run.server if second.scaler_wants is not None]
+    if wanted:
+        label = "replicas wanted by the autoscaler"
+        right.step(*zip(*wanted, strict=True), color="black", linestyle="--", linewidth=0.8, label=label, where="post")
     right.set_ylabel("virtual users" + (", replicas" if replicas else ""))
     right.set_ylim(bottom=0)
     right.legend(loc="upper right", fontsize=8)

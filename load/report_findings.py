@@ -59,7 +59,8 @@ def key_figures(run: RunData) -> dict[str, str]:
         figures["refused (429)"] = _percent(summary["refused"]["value"], 3)
     texts = sum(totals.get(tier, 0.0) for tier in TIERS)
     if texts:
-        figures["texts from memory / Redis / model"] = " / ".join(_percent(totals[tier] / texts, 2) for tier in TIERS)
+        shares = " / ".join(_percent(totals[tier] / texts, 2) for tier in TIERS)
+        figures["texts from memory / Redis / another's inference / model"] = shares
     if totals.get("requests") and "cpu_seconds" in totals:
         figures["CPU ms a request"] = f"{totals['cpu_seconds'] / totals['requests'] * 1000:.3f}"
     return figures

@@ -4,8 +4,8 @@ python -m load.run [--profile smoke] [--out DIR] [--workers N]
 
 Without BASE_URL it starts the service itself, with a Redis where redis-server is installed. The variables of load.js
 come from the environment. More of it: METRICS_URLS (comma-separated, pages to sample), REDIS_URL (to sample),
-PROMETHEUS_URL with PROMETHEUS_SELECTOR (instead of METRICS_URLS), KUBE_DEPLOYMENT=namespace/name (replicas),
-K6_PROMETHEUS_RW_SERVER_URL (k6 then writes its metrics there, too).
+PROMETHEUS_URL with PROMETHEUS_SELECTOR (instead of METRICS_URLS), KUBE_DEPLOYMENT=namespace/name (replicas and what
+the autoscaler sees), K6_PROMETHEUS_RW_SERVER_URL (k6 then writes its metrics there, too).
 """
 
 import argparse
@@ -27,7 +27,7 @@ from load.machine import describe_machine
 from load.prometheus import PrometheusError, query_samples
 from load.report import write_report
 from load.report_data import ReportError
-from load.sampling import Sampler, SourceError, read_metrics, redis_reader, replicas_reader
+from load.sampling import Sampler, SourceError, cluster_reader, read_metrics, redis_reader
 
 THRESHOLDS_CROSSED = 99
 """k6's exit status when the SLO did not hold."""
@@ -111,7 +111,7 @@ def named_sources() -> dict[str, Callable[[], Any]]:
         sources["redis"] = redis_reader(url)
     if deployment := os.environ.get("KUBE_DEPLOYMENT"):
         namespace, _, name = deployment.rpartition("/")
-        sources["replicas"] = replicas_reader(namespace or "default", name)
+        sources["cluster"] = cluster_reader(namespace or "default", name)
     return sources
 
 

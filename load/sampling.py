@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -90,8 +91,11 @@ def redis_reader(url: str) -> Callable[[], dict[str, int]]:
     return read
 
 
-def replicas_reader(namespace: str, deployment: str) -> Callable[[], int]:
-    """A function that tells how many pods of the Deployment are ready. Raises SourceError when there is no cluster."""
+def cluster_reader(namespace: str, deployment: str) -> Callable[[], dict[str, Any]]:
+    """A function that tells how the Deployment stands, as `load.cluster.State` has it.
+
+    Raises SourceError when there is no cluster.
+    """
     # The client takes a second to import, and is wanted only where there is a cluster.
     from load.cluster import Cluster, ClusterError  # noqa: PLC0415
 
@@ -100,9 +104,9 @@ def replicas_reader(namespace: str, deployment: str) -> Callable[[], int]:
     except ClusterError as exc:
         raise SourceError(str(exc)) from exc
 
-    def read() -> int:
+    def read() -> dict[str, Any]:
         try:
-            return cluster.state().ready
+            return asdict(cluster.state())
         except ClusterError as exc:
             raise SourceError(str(exc)) from exc
 

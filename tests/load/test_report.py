@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -91,7 +92,8 @@ def test_shares_of_the_tiers_come_from_the_servers_counters() -> None:
     """And CPU time is divided by the requests that it served."""
     run = read_run(RECORDED)
     figures = key_figures(run)
-    memory, redis, model = (float(part) for part in re.findall(r"[\d.]+", figures["texts from memory / Redis / model"]))
+    shares = figures["texts from memory / Redis / another's inference / model"]
+    memory, redis, _, model = (float(part) for part in re.findall(r"[\d.]+", shares))
     assert memory + redis + model == pytest.approx(100, abs=0.05)
     assert memory > model > redis == 0
     assert float(figures["CPU ms a request"]) == pytest.approx(
@@ -174,3 +176,22 @@ def test_command_names_a_wrong_folder(tmp_path: Path, report: ModuleType, capsys
     """One line, exit status 1."""
     assert report.main([str(tmp_path)]) == 1
     assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_replicas_come_from_what_watched_the_cluster(run_folder: Path) -> None:
+    """Rows of `load.cluster` in the run's folder count from their own time on; empty cells stay unknown."""
+    began = read_run(run_folder).facts["began"]
+    times = [datetime.fromtimestamp(began + after, UTC).isoformat(timespec="milliseconds") for after in (-9, 2.5)]
+    head = "time,replicas,ready,unavailable,restarts,scaler_min,scaler_max,scaler_wants,scaler_target,scaler_current"
+    rows = [head, f"{times[0]},1,1,0,0,1,6,,,", f"{times[1]},4,2,2,0,1,6,4,70.0,140.0", ""]
+    (run_folder / "cluster.csv").write_text("\n".join(rows))
+    seen = [(second.replicas, second.scaler_wants, second.scaler_reading) for second in read_run(run_folder).server]
+    assert set(seen) == {(1, None, None), (2, 4, 2.0)}
+    assert seen == sorted(seen, key=lambda second: second[0] or 0)
+
+
+def test_broken_rows_of_the_cluster_are_named(run_folder: Path) -> None:
+    """No report that silently lacks them."""
+    (run_folder / "cluster.csv").write_text("time,ready\nyesterday,1\n")
+    with pytest.raises(ReportError, match="yesterday"):
+        read_run(run_folder)

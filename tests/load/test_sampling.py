@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from load.prometheus import PrometheusError, query_samples
-from load.sampling import Sampler, SourceError, read_metrics, redis_reader, replicas_reader
+from load.sampling import Sampler, SourceError, cluster_reader, read_metrics, redis_reader
 from tests.conftest import free_port
 
 TEXTS = 'valence_cache_texts_total{source="model"}'
@@ -134,4 +134,4 @@ def test_missing_cluster_is_said_at_once(monkeypatch: pytest.MonkeyPatch, tmp_pa
     pytest.importorskip("kubernetes", reason="kubernetes is not installed; make load installs it with the group `load`")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(SourceError, match="no cluster"):
-        replicas_reader("valence", "valence")
+        cluster_reader("valence", "valence")
