@@ -13,6 +13,7 @@ from model_export.labelled import read_labelled
 from model_export.package import staging
 from model_export.progress import note
 from model_export.source import DEFAULT_MODEL, fetch, first_line
+from model_export.tracking import of_package, tracker
 
 TOLERANCE = 0.3
 """Largest score difference to PyTorch on any text. int8 moves logits by up to 1.2; where two labels are close, that is
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     examples = None if options.data is None else read_labelled(options.data)
+    tracked_by = tracker()
     with staging(options.output) as stage:
         source = fetch(options.model, options.revision)
         # torch and transformers take seconds to import: a mistyped argument should not have to wait for them.
@@ -54,6 +56,8 @@ def _run(options: argparse.Namespace) -> None:
             examples=examples,
         )
         build(source, request, stage)
+    if tracked_by:
+        tracked_by.log(of_package(options.output))
 
 
 def _parser() -> argparse.ArgumentParser:

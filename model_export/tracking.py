@@ -1,0 +1,133 @@
+"""Runs as MLflow keeps them: parameters, metrics and files, where MLFLOW_TRACKING_URI names a server.
+
+    MLFLOW_TRACKING_URI=http://127.0.0.1:5000 python -m model_export ...
+
+Needs `mlflow-skinny`. The server is asked at the start, so that one that is down is not noticed after minutes of work;
+it is told at the end, when the files lie in their place, so that it can cost the record only and never the model.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from model_export.errors import ExportError
+from model_export.progress import note
+from model_export.source import first_line
+
+VARIABLE = "MLFLOW_TRACKING_URI"
+DEFAULT_EXPERIMENT = "valence"
+"""MLFLOW_EXPERIMENT_NAME names another."""
+DESCRIBED = ("source", "licence", "architecture", "labels", "max_tokens", "opset", "quantisation", "tools")
+MEASURED = ("verification", "accuracy")
+MAX_VALUE = 500
+"""Characters of a parameter; older servers refuse longer ones."""
+CLIENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its own patience is 7 tries of 120 s each
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output stays free
+}
+"""How MLflow's client behaves unless the user says otherwise."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is kept of one run. A metric is (name, value, step); `files` go below the folder `kind` of the run."""
+
+    kind: str
+    name: str
+    files: list[Path]
+    parameters: dict[str, str] = field(default_factory=dict)
+    metrics: list[tuple[str, float, int]] = field(default_factory=list)
+
+
+class Tracker:
+    """A tracking server that answers. Raises ExportError for one that does not, and where MLflow is not installed."""
+
+    def __init__(self, uri: str) -> None:
+        for name, value in CLIENT.items():
+            os.environ.setdefault(name, value)
+        try:
+            # By name: it is no dependency, and a type checker need not find it.
+            self._mlflow: Any = import_module("mlflow")
+        except ModuleNotFoundError as exc:
+            raise ExportError(f"{VARIABLE} is set, but MLflow is missing: install mlflow-skinny, or unset it") from exc
+        self._uri = uri
+        experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT)
+        try:
+            self._client = self._mlflow.MlflowClient(uri)
+            found = self._client.get_experiment_by_name(experiment)
+            self._experiment = found.experiment_id if found else self._client.create_experiment(experiment)
+        except self._mlflow.MlflowException as exc:
+            raise ExportError(f"{VARIABLE}={uri}: {first_line(exc)}") from exc
+
+    def log(self, record: Record) -> str:
+        """Keep a run, and return its id. Raises ExportError when the server does not take it."""
+        entities = self._mlflow.entities
+        now = int(time.time() * 1000)
+        try:
+            run = self._client.create_run(self._experiment, tags={"kind": record.kind}, run_name=record.name)
+            run_id = str(run.info.run_id)
+            self._client.log_batch(
+                run_id,
+                metrics=[entities.Metric(name, value, now, step) for name, value, step in record.metrics],
+                params=[entities.Param(name, value[:MAX_VALUE]) for name, value in record.parameters.items()],
+            )
+            for file in record.files:
+                self._client.log_artifact(run_id, str(file), record.kind)
+            self._client.set_terminated(run_id)
+        except self._mlflow.MlflowException as exc:
+            raise ExportError(f"the files are written, but MLflow at {self._uri} refused: {first_line(exc)}") from exc
+        note(f"logged to {self._uri} as run {run_id}")
+        return run_id
+
+
+def tracker() -> Tracker | None:
+    """The server that MLFLOW_TRACKING_URI names; None where it is not set. Raises ExportError as Tracker does."""
+    uri = os.environ.get(VARIABLE)
+    return Tracker(uri) if uri else None
+
+
+def of_package(package: Path) -> Record:
+    """A package as its manifest describes it: what it is as parameters, what was measured and its sizes as metrics."""
+    manifest = json.loads((package / "manifest.json").read_text(encoding="utf-8"))
+    measured = flat({name: manifest[name] for name in MEASURED if manifest[name]})
+    sizes = {f"bytes.{file}": facts["bytes"] for file, facts in manifest["files"].items()}
+    return Record(
+        kind="package",
+        name=manifest["name"],
+        files=sorted(path for path in package.iterdir() if path.is_file()),
+        parameters={name: str(value) for name, value in flat({key: manifest[key] for key in DESCRIBED})},
+        metrics=[(name, value, 0) for name, value in [*measured, *sizes.items()] if isinstance(value, int | float)],
+    )
+
+
+def of_checkpoint(checkpoint: Path) -> Record:
+    """A fine-tuned checkpoint as its training.json describes it; accuracies by epoch, those of the result last."""
+    file = checkpoint / "training.json"
+    training = json.loads(file.read_text(encoding="utf-8"))
+    stages = enumerate(training["accuracy"].values(), start=1)
+    return Record(
+        kind="checkpoint",
+        name=checkpoint.resolve().name,
+        files=[file],
+        parameters={
+            name: str(value) for name, value in flat({"recipe": training["recipe"], "texts": training["texts"]})
+        },
+        metrics=[(name, value, step) for step, stage in stages for name, value in flat({"accuracy": stage})],
+    )
+
+
+def flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """{"a": {"b c": 1}} as ("a.b_c", 1): MLflow's names have no levels, and few characters."""
+    for key, value in node.items():
+        name = prefix + key.replace(" ", "_")
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{name}.")
+        else:
+            yield name, value
