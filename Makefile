@@ -14,6 +14,7 @@ IMAGE ?= localhost/valence:dev
 OVERLAY ?= dev
 PROFILE ?= smoke
 LOCUST_HOST ?= http://127.0.0.1:8000
+COMPOSE ?= docker compose
 
 # Starts pods on a machine without a cluster; not part of this repository.
 CLUSTER_TOOLS ?= ../shared/tools/cluster
@@ -44,6 +45,19 @@ run: $(VENV)/.main ## Serve the bundled model on 127.0.0.1:8000; Ctrl-C stops it
 .PHONY: export
 export: $(VENV_EXPORT)/.export ## Make a model package: MODEL=ID_OR_FOLDER OUTPUT=FOLDER
 	@$(VENV_EXPORT)/bin/python -m model_export $(if $(MODEL),--model $(MODEL)) --output $(OUTPUT)
+
+.PHONY: up
+up: ## Start the whole stack on this machine, with Prometheus, Grafana, Jaeger and MLflow (docs/compose.md)
+	$(need-compose)
+	@REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(COMPOSE) up --build --detach --wait
+	@echo 'API     http://127.0.0.1:8000/        Prometheus  http://127.0.0.1:9090/'
+	@echo 'Grafana http://127.0.0.1:3000/        Jaeger      http://127.0.0.1:16686/'
+	@echo 'MLflow  http://127.0.0.1:5000/        load        docker compose run --rm k6'
+
+.PHONY: down
+down: ## Stop the stack of `make up`; its volumes stay
+	$(need-compose)
+	@$(COMPOSE) --profile load down
 
 ##@ Develop
 .PHONY: check
@@ -154,6 +168,11 @@ $(VENV_EXPORT)/.export: poetry.lock | $(POETRY)
 	@touch $@
 
 TORCH_FROM := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+define need-compose
+	@$(COMPOSE) version >/dev/null 2>&1 || { echo "error: '$(COMPOSE)' is missing: install Docker Engine with its Compose" \
+	  'plugin, or name what you have: make $(MAKECMDGOALS) COMPOSE=podman-compose' >&2; exit 1; }
+endef
 
 # make-venv FOLDER: Debian splits the venv module off into a package of its own.
 define make-venv
