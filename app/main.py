@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
-from app import health, page, predict
+from app import health, page, predict, summary
 from app.access_log import AccessLog
 from app.lifecycle import Lifecycle
 from app.log_config import configure_logging
@@ -67,6 +67,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.add_exception_handler(HTTPException, not_found)
     app.include_router(predict.router(endpoint), tags=["prediction"])
     app.include_router(health.router, tags=["operation"])
+    app.include_router(summary.router(lifecycle), tags=["operation"])
     app.include_router(page.router)
     app.mount("/static", page.files)
     # Around FastAPI and not inside it: its own outermost layers would cost each cache hit some microseconds.

@@ -57,6 +57,7 @@ def test_every_endpoint_is_described(service: Service) -> None:
         "/livez": ["get"],
         "/readyz": ["get"],
         "/model/info": ["get"],
+        "/metrics/summary": ["get"],
     }
     for operations in paths.values():
         for operation in operations.values():
@@ -64,7 +65,7 @@ def test_every_endpoint_is_described(service: Service) -> None:
             assert operation["description"]
 
 
-@pytest.mark.parametrize("path", ["/health", "/livez", "/readyz", "/model/info"])
+@pytest.mark.parametrize("path", ["/health", "/livez", "/readyz", "/model/info", "/metrics/summary"])
 def test_get_answers_as_described(service: Service, path: str) -> None:
     """The real answer fits the published schema."""
     assert_documented(document(service), plain_http.get(service.url + path), path, "get")
