@@ -31,6 +31,33 @@ const texts = [...document.body.querySelectorAll("*")].filter((node) => node.che
 return [texts.length, texts.filter((node) => ratio(node) < 4.5).map((node) => [node.textContent, ratio(node)])];
 """
 
+# Where everything lies that is not one of the live numbers.
+PLACES = """
+return [...document.querySelectorAll("body *:not(#live, #live *)")].map((node) => {
+  const { left, top, width, height } = node.getBoundingClientRect();
+  return [node.tagName, node.id, left, top, width, height];
+});
+"""
+# Texts outside the live numbers that one of these lies over.
+OVERLAPS = """
+const lines = (root, but) => {
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (walker.nextNode()) {
+    const parent = walker.currentNode.parentElement;
+    if ((but && but.contains(parent)) || !parent.checkVisibility() || !walker.currentNode.data.trim()) continue;
+    const range = document.createRange();
+    range.selectNode(walker.currentNode);
+    found.push(...[...range.getClientRects()].map((box) => [walker.currentNode.data.trim(), box]));
+  }
+  return found;
+};
+const cross = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+const others = lines(document.body, live);
+const under = (box) => others.filter(([, other]) => cross(box, other)).map(([text]) => text);
+return lines(live).flatMap(([text, box]) => under(box).map((other) => [text, other]));
+"""
+
 
 def test_typing_shows_the_label_and_a_bar_for_every_label(page: Page) -> None:
     """A typed text gets its label, and one bar per label, highest first, as long as the score it states."""
@@ -134,6 +161,7 @@ def test_nothing_scrolls_sideways_on_a_phone(page: Page) -> None:
     page.paste("w" * 400 + "\nI love you.")
     page.await_rows("w" * 400, "I love you.")
     page.wait(lambda: page.visible_text("card"))
+    page.wait(lambda: page.visible_text("live"))
     assert page.driver.execute_script("return innerWidth") == 360
     too_wide = (
         "return [...document.querySelectorAll(':root, .text')].filter((n) => n.scrollWidth > n.clientWidth).length"
@@ -148,6 +176,42 @@ def test_every_text_has_enough_contrast(page: Page, scheme: str) -> None:
     page.paste("I hate you.\n" + "good " * 600)
     page.await_rows("I hate you.", "good " * 600)
     page.wait(lambda: page.visible_text("card"))
+    page.wait(lambda: page.visible_text("live-p50").endswith(" ms"))
     looked_at, low = page.driver.execute_script(LOW_CONTRASTS)
     assert looked_at > 40
     assert low == []
+
+
+def test_live_numbers_are_those_of_the_service(page: Page) -> None:
+    """Requests of the last half minute: their rate, their quantiles, the share of texts that was known."""
+    page.wait(lambda: page.visible_text("live-state") == "ready")
+    text = f"Never scored before: {uuid4()}"
+    page.paste(text)
+    page.await_rows(text)
+    page.wait(lambda: page.visible_text("live-p99").endswith(" ms"))
+    assert float(page.visible_text("live-rate").replace(",", "")) > 0
+    assert float(page.visible_text("live-p50").removesuffix(" ms")) > 0
+    assert 0 <= float(page.visible_text("live-hits").removesuffix(" %")) <= 100
+    assert page.visible_text("live-waiting") == "0"
+    assert page.console() == []
+
+
+@pytest.mark.parametrize("width", [360, 900, 1000, 1200])
+def test_live_numbers_move_nothing_and_cover_nothing(page: Page, width: int) -> None:
+    """Whether they show or not, all else stays where it is; on no width do they lie over another text."""
+    page.emulate(width=width, scheme="light")
+    page.wait(lambda: page.visible_text("card"))
+    page.wait(lambda: page.visible_text("live"))
+    with_numbers = page.driver.execute_script(PLACES)
+    overlaps = page.driver.execute_script(OVERLAPS)
+    page.driver.execute_script("live.hidden = true")
+    assert page.driver.execute_script(PLACES) == with_numbers
+    assert overlaps == []
+
+
+def test_live_numbers_are_never_announced(page: Page) -> None:
+    """A screen reader that is told of every change would not stop talking."""
+    page.wait(lambda: page.visible_text("live"))
+    announced = "return live.closest('[aria-live], [role=status], [role=alert]') === null"
+    assert page.driver.execute_script(announced)
+    assert page.driver.execute_script("return live.querySelectorAll('[aria-live], [role]').length") == 0

@@ -6,6 +6,7 @@ and can answer for it with 429, hold an answer back, or hang up.
 
 import threading
 from collections.abc import Iterator
+from http import HTTPStatus
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -30,6 +31,10 @@ class Proxy(ThreadingHTTPServer):
         """While set, every prediction is answered with 429 and Retry-After: 1."""
         self.gone = threading.Event()
         """While set, every prediction is cut off without an answer."""
+        self.summary_status = 200
+        """What is answered for the live numbers; 200: what the service says."""
+        self.polls = 0
+        """How often they were asked for."""
         self.held, self.release, self.done = threading.Event(), threading.Event(), threading.Event()
         """A prediction of the text "slow" sets `held`, waits for `release`, and sets `done` after its answer."""
 
@@ -40,7 +45,12 @@ class Passage(BaseHTTPRequestHandler):
     server: Proxy
 
     def do_GET(self) -> None:
-        """Pass the request on."""
+        """Pass the request on, unless a switch says otherwise."""
+        if self.path.endswith("/metrics/summary"):
+            self.server.polls += 1
+            if self.server.summary_status != HTTPStatus.OK:
+                self.answer(self.server.summary_status, b"", {})
+                return
         self.forward(b"")
 
     def do_POST(self) -> None:
@@ -95,6 +105,32 @@ def proxy(service: Service) -> Iterator[Proxy]:
         server.release.set()
         server.shutdown()
         thread.join()
+
+
+# Notes every pause of the live numbers and makes it a hundred times shorter.
+HURRY = """
+window.pauses = [];
+const setRealTimeout = window.setTimeout;
+window.setTimeout = (run, ms, ...rest) => {
+  if (ms >= 2000) window.pauses.push(ms);
+  return setRealTimeout(run, ms >= 2000 ? ms / 100 : ms, ...rest);
+};
+"""
+
+
+@pytest.fixture
+def hurried(page: Page) -> Iterator[Page]:
+    """The page, whose longer pauses are a hundred times shorter from its next loading on."""
+    command = "Page.addScriptToEvaluateOnNewDocument"
+    script = page.driver.execute_cdp_cmd(command, {"source": HURRY})
+    yield page
+    page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+
+
+def pauses(page: Page) -> list[int]:
+    """The pauses of the live numbers so far, in milliseconds."""
+    found: list[int] = page.driver.execute_script("return window.pauses")
+    return found
 
 
 def test_page_works_under_a_path_prefix(page: Page, proxy: Proxy) -> None:
@@ -155,3 +191,53 @@ def test_policy_confines_the_page(page: Page) -> None:
     )
     assert page.driver.execute_script("return window.ran") is None
     assert "Content Security Policy" in page.console()[0]["message"]
+
+
+def test_live_numbers_are_asked_for_every_two_seconds(hurried: Page, proxy: Proxy) -> None:
+    """As long as the service answers."""
+    hurried.open(proxy.url)
+    hurried.wait(lambda: len(pauses(hurried)) > 5)
+    assert set(pauses(hurried)) == {2000}
+    assert hurried.visible_text("live-state") == "ready"
+
+
+def test_service_that_fails_is_asked_ever_less_often(hurried: Page, proxy: Proxy) -> None:
+    """The numbers are taken away and the pauses double up to a minute; once there is an answer all is as before."""
+    hurried.open(proxy.url)
+    hurried.wait(lambda: hurried.visible_text("live-state") == "ready")
+    before = len(pauses(hurried))
+    proxy.summary_status = 503
+    hurried.wait(lambda: 60_000 in pauses(hurried))
+    assert hurried.visible_text("live-state") == "no answer"
+    assert hurried.visible_text("live-p50") == "\N{EN DASH}"
+    assert [ms for ms in pauses(hurried)[before:] if ms > 2000][:5] == [4000, 8000, 16_000, 32_000, 60_000]
+    proxy.summary_status = 200
+    hurried.wait(lambda: pauses(hurried)[-1] == 2000)
+    assert hurried.visible_text("live-state") == "ready"
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_live_numbers_stay_away_where_the_ingress_keeps_them_in(hurried: Page, proxy: Proxy, status: int) -> None:
+    """One question, no section, and no second question, not even when the page is looked at again."""
+    proxy.summary_status = status
+    hurried.open(proxy.url)
+    hurried.wait(lambda: proxy.polls == 1)
+    hurried.type("I love you.")
+    hurried.await_rows("I love you.")
+    hurried.driver.execute_script("document.dispatchEvent(new Event('visibilitychange'))")
+    hurried.driver.execute_async_script("fetch('health').then(() => arguments[0]())")
+    assert (proxy.polls, pauses(hurried), hurried.visible_text("live")) == (1, [], "")
+
+
+def test_page_that_nobody_sees_asks_nothing(hurried: Page, proxy: Proxy) -> None:
+    """A minimised window polls no more, and at once when it is back."""
+    hurried.open(proxy.url)
+    hurried.wait(lambda: proxy.polls > 2)
+    hurried.driver.minimize_window()
+    hurried.wait(lambda: hurried.driver.execute_script("return document.visibilityState") == "hidden")
+    hurried.driver.execute_async_script("fetch('health').then(() => arguments[0]())")  # what was under way is answered
+    polls, paused = proxy.polls, len(pauses(hurried))
+    hurried.driver.execute_async_script("setTimeout(() => setTimeout(arguments[0], 4000), 4000)")
+    assert (proxy.polls, len(pauses(hurried))) == (polls, paused + 2)  # these two are the test's own
+    hurried.driver.set_window_rect(0, 0, 1200, 800)
+    hurried.wait(lambda: proxy.polls > polls + 1)
