@@ -10,7 +10,8 @@ import numpy as np
 from model_export.checkpoint import Checkpoint
 from model_export.errors import ExportError
 from model_export.labelled import Example
-from model_export.scores import CheckpointScorer, PackageScorer, Scorer
+from model_export.reference import CheckpointScorer
+from model_export.scores import PackageScorer, Scorer
 
 MAX_DROP_POINTS = 0.5
 _BATCH_SIZE = 32

@@ -5,7 +5,7 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
@@ -13,9 +13,8 @@ from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from model_export.errors import ExportError
+from model_export.scores import Activation
 from model_export.source import first_line, weight_files
-
-Activation = Literal["softmax", "sigmoid"]
 
 _TASK = "ForSequenceClassification"
 _UNLIMITED_TOKENS = 1_000_000

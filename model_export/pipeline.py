@@ -11,7 +11,8 @@ from model_export.optimise import optimise
 from model_export.package import CONFIG, MODEL, TOKENIZER, publish
 from model_export.progress import Progress, note
 from model_export.quantise import quantise
-from model_export.scores import CheckpointScorer, PackageScorer
+from model_export.reference import CheckpointScorer
+from model_export.scores import PackageScorer
 from model_export.source import Source
 from model_export.texts import verification_texts
 

@@ -1,20 +1,19 @@
-"""The same texts through the checkpoint in PyTorch and through the package's files, as plain arrays of scores."""
+"""Texts through a package's files, as the service runs them: plain arrays of scores. Needs no PyTorch."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
-import torch
 from tokenizers import Tokenizer
 
-from model_export.checkpoint import Activation, Checkpoint
 from model_export.errors import ExportError
 from model_export.source import first_line
 
 FloatArray = npt.NDArray[np.float64]
+Activation = Literal["softmax", "sigmoid"]
 
 _KNOWN_INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 
@@ -24,33 +23,6 @@ class Scorer(Protocol):
 
     def scores(self, texts: Sequence[str]) -> FloatArray:
         """Score one batch, padded to its longest text."""
-
-
-class CheckpointScorer:
-    """The reference: PyTorch in fp32."""
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._checkpoint = checkpoint
-
-    def token_ids(self, text: str) -> list[int]:
-        """The text's ids as the checkpoint's own tokenizer makes them, truncated to max_tokens."""
-        ids: list[int] = self._checkpoint.tokenizer(
-            text, truncation=True, max_length=self._checkpoint.max_tokens
-        ).input_ids
-        return ids
-
-    def scores(self, texts: Sequence[str]) -> FloatArray:
-        """Score one batch, padded to its longest text."""
-        encoded = self._checkpoint.tokenizer(
-            list(texts),
-            padding=len(texts) > 1,
-            truncation=True,
-            max_length=self._checkpoint.max_tokens,
-            return_tensors="pt",
-        )
-        with torch.inference_mode():
-            logits = self._checkpoint.model(**encoded).logits
-        return activate(logits.numpy(), self._checkpoint.activation)
 
 
 class PackageScorer:

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model_export.errors import ExportError
-from model_export.scores import CheckpointScorer, FloatArray, PackageScorer, one_by_one
+from model_export.reference import CheckpointScorer
+from model_export.scores import FloatArray, PackageScorer, one_by_one
 
 BATCH_TOLERANCE = 1e-4
 _MEAN_SHARE = 0.2

@@ -12,7 +12,8 @@ from model_export import accuracy
 from model_export.checkpoint import load
 from model_export.errors import ExportError
 from model_export.labelled import Example
-from model_export.scores import CheckpointScorer, PackageScorer
+from model_export.reference import CheckpointScorer
+from model_export.scores import PackageScorer
 from model_export.texts import short_texts
 from model_export.verify import margins
 from tests.model_export.doctor import append, change_graph

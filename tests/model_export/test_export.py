@@ -14,7 +14,8 @@ from tokenizers import Tokenizer
 from model_export.checkpoint import load
 from model_export.errors import ExportError
 from model_export.export import export_graph, write_config, write_tokenizer
-from model_export.scores import CheckpointScorer, activate
+from model_export.reference import CheckpointScorer
+from model_export.scores import activate
 from tests.model_export.tiny import write_checkpoint
 
 

@@ -17,7 +17,8 @@ from onnxruntime.quantization import quantize_dynamic
 from model_export.checkpoint import Checkpoint, load
 from model_export.errors import ExportError
 from model_export.export import export_graph
-from model_export.scores import CheckpointScorer, PackageScorer, activate, one_by_one
+from model_export.reference import CheckpointScorer
+from model_export.scores import PackageScorer, activate, one_by_one
 from model_export.texts import short_texts, verification_texts
 from model_export.verify import random_batches, verify
 from tests.model_export.doctor import append, change_graph, zero_largest_table
