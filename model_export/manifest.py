@@ -1,7 +1,5 @@
 """manifest.json: where a package comes from, what it holds, and how it measured up."""
 
-import hashlib
-import json
 import platform
 import tomllib
 from dataclasses import asdict
@@ -15,7 +13,7 @@ from model_export.accuracy import Accuracy
 from model_export.checkpoint import Checkpoint
 from model_export.errors import ExportError
 from model_export.golden import Golden
-from model_export.package import FILES, MANIFEST, MODEL
+from model_export.package import FILES, MODEL, PROFILE, digest, fingerprint
 from model_export.source import Source, weight_files
 from model_export.verify import Verification
 
@@ -49,7 +47,7 @@ def inspect(package: Path) -> dict[str, Any]:
     return {
         "inputs": [value.name for value in model.graph.input],
         "opset": next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
-        "files": {file: _fingerprint(package / file) for file in FILES},
+        "files": {file: fingerprint(package / file) for file in (*FILES, PROFILE) if (package / file).exists()},
         "tools": tool_versions(),
     }
 
@@ -61,18 +59,6 @@ def results(verification: Verification, accuracy: Accuracy | None, golden: list[
         "accuracy": None if accuracy is None else asdict(accuracy),
         "golden": [asdict(text) for text in golden],
     }
-
-
-def write(package: Path, manifest: dict[str, Any]) -> None:
-    """Write manifest.json for people and diffs: indented, in UTF-8, the keys in the order in which they were given."""
-    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
-    (package / MANIFEST).write_text(text + "\n", encoding="utf-8")
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file in hex, read in pieces: weights may be larger than the memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tool_versions() -> dict[str, str]:
@@ -90,7 +76,3 @@ def _own_version() -> str:
     except FileNotFoundError as exc:
         raise ExportError("run model_export from a checkout of the project: pyproject.toml is missing") from exc
     return str(version)
-
-
-def _fingerprint(path: Path) -> dict[str, str | int]:
-    return {"sha256": digest(path), "bytes": path.stat().st_size}

@@ -1,6 +1,7 @@
 """A package is never half-written: it is made beside its place, forced to disk, and renamed into it."""
 
 import ctypes
+import hashlib
 import json
 import os
 import shutil
@@ -8,12 +9,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from model_export.errors import ExportError
 
 MODEL, TOKENIZER, CONFIG, MANIFEST = "model.onnx", "tokenizer.json", "config.json", "manifest.json"
 FILES = (MODEL, TOKENIZER, CONFIG)
-"""The files that the manifest lists with their digests."""
+"""The files that every manifest lists with their digests."""
+PROFILE = "profile.json"
+"""Listed where it exists."""
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -56,9 +60,26 @@ def publish(package: Path, output: Path) -> None:
     _flush(output.parent)
 
 
+def write_json(path: Path, fields: dict[str, Any]) -> None:
+    """Write for people and diffs: indented, in UTF-8, the keys in the order in which they were given."""
+    text = json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def fingerprint(path: Path) -> dict[str, str | int]:
+    """What the manifest says of a file."""
+    return {"sha256": digest(path), "bytes": path.stat().st_size}
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file in hex, read in pieces: weights may be larger than the memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _keep_other_files(old: Path, new: Path) -> None:
     for path in old.iterdir():
-        if path.name in {*FILES, MANIFEST}:
+        if path.name in {*FILES, PROFILE, MANIFEST}:
             continue
         if path.is_dir():
             shutil.copytree(path, new / path.name)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_export import accuracy, checkpoint, export, golden, manifest, verify
+from model_export import accuracy, checkpoint, export, golden, manifest, profile, verify
 from model_export.checkpoint import Checkpoint
 from model_export.labelled import Example
 from model_export.licence import read_licence
 from model_export.optimise import optimise
-from model_export.package import CONFIG, MODEL, TOKENIZER, publish
+from model_export.package import CONFIG, MANIFEST, MODEL, PROFILE, TOKENIZER, publish, write_json
 from model_export.progress import Progress, note
 from model_export.quantise import quantise
 from model_export.reference import CheckpointScorer
@@ -43,11 +43,20 @@ def build(source: Source, request: Request, stage: Path) -> None:
     work, package = stage / "work", stage / "package"
     work.mkdir()
     package.mkdir()
-    progress = Progress(6 if request.examples else 5)
+    texts = profile.distinct([example.text for example in request.examples or ()])
+    profiled = request.data is not None and len(texts) >= profile.MIN_TEXTS
+    if not profiled:
+        note(f"no profile for drift: it takes {profile.MIN_TEXTS} different texts, --data gives {len(texts)}")
+    progress = Progress(5 + bool(texts) + profiled)
     facts = _write_files(loaded, work, package, progress)
-    results = _measure(loaded, package, request, progress)
+    scorer = PackageScorer(package, activation=loaded.activation, max_tokens=loaded.max_tokens)
+    results = _measure(loaded, scorer, request, progress)
+    if request.data and profiled:
+        with progress.step(f"profiling {len(texts)} texts"):
+            write_json(package / PROFILE, profile.measure(scorer, texts, request.data))
     with progress.step("writing the package"):
-        manifest.write(package, description | manifest.inspect(package) | {"quantisation": facts} | results)
+        fields = description | manifest.inspect(package) | {"quantisation": facts} | results
+        write_json(package / MANIFEST, fields)
         publish(package, request.output)
 
 
@@ -64,10 +73,9 @@ def _write_files(loaded: Checkpoint, work: Path, package: Path, progress: Progre
         return quantise(optimised, package / MODEL)
 
 
-def _measure(loaded: Checkpoint, package: Path, request: Request, progress: Progress) -> dict[str, object]:
+def _measure(loaded: Checkpoint, scorer: PackageScorer, request: Request, progress: Progress) -> dict[str, object]:
     """The gates, and what they measured, as the manifest's fields."""
     reference = CheckpointScorer(loaded)
-    scorer = PackageScorer(package, activation=loaded.activation, max_tokens=loaded.max_tokens)
     texts = verification_texts()
     with progress.step(f"verifying {len(texts)} texts against PyTorch"):
         verification = verify.verify(reference, scorer, texts, tolerance=request.tolerance)

@@ -1,5 +1,6 @@
 """Texts through a package's files, as the service runs them: plain arrays of scores. Needs no PyTorch."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol
@@ -36,6 +37,7 @@ class PackageScorer:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(max_tokens)
         self._activation: Activation = activation
+        self.unknown_id = _unknown_id(self._tokenizer)
         self.inputs = tuple(node.name for node in self._session.get_inputs())
         outputs = [node.name for node in self._session.get_outputs()]
         if not {"input_ids", "attention_mask"} <= set(self.inputs) <= _KNOWN_INPUTS or outputs != ["logits"]:
@@ -66,6 +68,15 @@ class PackageScorer:
             arrays["token_type_ids"][row, :tokens] = encoding.type_ids
         (logits,) = self._session.run(["logits"], {name: arrays[name] for name in self.inputs})
         return activate(logits, self._activation)
+
+
+def _unknown_id(tokenizer: Tokenizer) -> int | None:
+    """The id of the unknown token; None for vocabularies that can spell anything (byte-level BPE)."""
+    model = json.loads(tokenizer.to_str())["model"]
+    unknown_id: int | None = model.get("unk_id")  # Unigram names the id, the others the token
+    if unknown_id is None and model.get("unk_token") is not None:
+        unknown_id = tokenizer.token_to_id(model["unk_token"])
+    return unknown_id
 
 
 def one_by_one(scorer: Scorer, texts: Sequence[str]) -> FloatArray:

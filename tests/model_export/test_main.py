@@ -25,8 +25,9 @@ def test_hub_model_becomes_a_package(hub: Hub, tmp_path: Path) -> None:
     manifest = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
     assert (manifest["source"]["id"], manifest["source"]["revision"]) == (HUB_ID, COMMIT)
     assert (manifest["labels"], manifest["accuracy"]) == (["bad", "good"], None)
-    first, _, *steps, last = errors.splitlines()
+    first, _, without, *steps, last = errors.splitlines()
     assert first == f"fetching {HUB_ID} at revision {COMMIT}"
+    assert without == "no profile for drift: it takes 500 different texts, --data gives 0"
     assert [line.split(" ")[0] for line in steps] == ["[1/5]", "[2/5]", "[3/5]", "[4/5]", "[5/5]"]
     assert all(line.endswith(" s") for line in steps)
     assert last == f"wrote {output}"
