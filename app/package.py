@@ -5,14 +5,16 @@ were verified at export.
 """
 
 import hashlib
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError, model_validator
 
 from app.errors import PackageError
 
 FORMAT = 1
+PROFILE = "profile.json"
 
 
 class FileFacts(BaseModel):
@@ -58,18 +60,59 @@ class Manifest(BaseModel):
     licence: str | None = None
 
 
+class Histogram(BaseModel):
+    """How often a feature fell into each bin: bin i counts the values v with edges[i - 1] < v <= edges[i]."""
+
+    edges: list[FiniteFloat]
+    counts: list[NonNegativeInt]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if any(low >= high for low, high in pairwise(self.edges)):
+            raise ValueError("edges should rise")
+        if len(self.counts) != len(self.edges) + 1:
+            raise ValueError(f"{len(self.edges)} edges make {len(self.edges) + 1} bins, got {len(self.counts)} counts")
+        return self
+
+
+class Profile(BaseModel):
+    """`profile.json`: the texts that the model is made for, as histograms; what live traffic is compared with."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    format: Literal[1]
+    data: str
+    """Name of the file that held the texts."""
+    texts: int = Field(ge=1)
+    features: dict[Literal["label", "score", "tokens", "unknown_tokens"], Histogram] = Field(min_length=1)
+    """An absent feature is not watched: byte-level tokenizers know every token."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name, histogram in self.features.items():
+            if sum(histogram.counts) != self.texts:
+                raise ValueError(f"{name} counts {sum(histogram.counts)} texts, the profile {self.texts}")
+        return self
+
+
 class Package:
-    """A checked package folder. `digest` names its content: equal digests give equal scores."""
+    """A checked package folder. `digest` names what scores depend on: equal digests give equal scores.
+
+    `profile` is None for a package without one, whose traffic can't be watched for drift.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest = _read_manifest(folder / "manifest.json")
+        self.manifest = _read(Manifest, folder / "manifest.json", f"no model package at {folder}")
+        files = self.manifest.files
         for name in ("model.onnx", "tokenizer.json"):
-            if name not in self.manifest.files:
+            if name not in files:
                 raise PackageError(f"{folder / 'manifest.json'}: names no sha256 for {name}")
-            _check_file(folder / name, self.manifest.files[name])
-        joined = "".join(f"{name}:{facts.sha256}\n" for name, facts in sorted(self.manifest.files.items()))
+            _check_file(folder / name, files[name])
+        # Without the profile: what traffic is compared with changes no score, and must not empty every cache.
+        joined = "".join(f"{name}:{facts.sha256}\n" for name, facts in sorted(files.items()) if name != PROFILE)
         self.digest = hashlib.sha256(joined.encode()).hexdigest()
+        self.profile = self._read_profile() if PROFILE in files else None
 
     @property
     def model_path(self) -> Path:
@@ -81,15 +124,28 @@ class Package:
         """The fast tokenizer."""
         return self.folder / "tokenizer.json"
 
+    def _read_profile(self) -> Profile:
+        path = self.folder / PROFILE
+        _check_file(path, self.manifest.files[PROFILE])
+        profile = _read(Profile, path, f"no profile at {path}")
+        label, labels = profile.features.get("label"), self.manifest.labels
+        if label is not None and len(label.counts) != len(labels):
+            raise PackageError(f"{path} counts {len(label.counts)} labels, the model has {len(labels)}")
+        return profile
 
-def _read_manifest(path: Path) -> Manifest:
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _read(model: type[_Model], path: Path, missing: str) -> _Model:
+    """Read a JSON file into `model`. Raises PackageError, which begins with `missing` where there is no such file."""
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return model.model_validate_json(path.read_bytes())
     except OSError as exc:
-        raise PackageError(f"no model package at {path.parent}: {exc.strerror} ({path.name})") from exc
+        raise PackageError(f"{missing}: {exc.strerror} ({path.name})") from exc
     except ValidationError as exc:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in exc.errors()[:3])
-        raise PackageError(f"{path} is not a manifest of format {FORMAT}: {faults}") from exc
+        raise PackageError(f"{path} is not a {model.__name__.lower()} of format {FORMAT}: {faults}") from exc
 
 
 def _check_file(path: Path, facts: FileFacts) -> None:

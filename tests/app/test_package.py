@@ -1,5 +1,6 @@
 """A package that is not what was verified at export must not be served."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -42,13 +43,73 @@ def test_digest_follows_the_content(copy: Path) -> None:
     assert Package(copy).digest != same
 
 
+def give_profile(folder: Path, **changes: object) -> None:
+    """Replace the package's profile by one of four texts, and list it in the manifest as an export does."""
+    features = {"label": {"edges": [0], "counts": [1, 3]}, "tokens": {"edges": [4, 8], "counts": [0, 3, 1]}}
+    content = json.dumps({"format": 1, "data": "mine.tsv", "texts": 4, "features": features} | changes).encode()
+    (folder / "profile.json").write_bytes(content)
+    facts = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    edit(folder, files=json.loads((folder / "manifest.json").read_text())["files"] | {"profile.json": facts})
+
+
+def test_bundled_package_has_a_profile() -> None:
+    """Of enough texts to compare with, all four features, and its file listed."""
+    profile = Package(BUNDLED_MODEL).profile
+    assert profile is not None
+    assert profile.texts >= 500
+    assert set(profile.features) == {"label", "score", "tokens", "unknown_tokens"}
+
+
+def test_profile_is_read_and_changes_no_digest(copy: Path) -> None:
+    """What traffic is compared with changes no score, so that every cached score stays valid."""
+    digest = Package(copy).digest
+    give_profile(copy)
+    package = Package(copy)
+    assert package.digest == digest
+    assert package.profile is not None
+    assert (package.profile.data, package.profile.features["tokens"].counts) == ("mine.tsv", [0, 3, 1])
+
+
+def test_package_without_a_profile_is_sound(copy: Path) -> None:
+    """As older exports and those without labelled texts are; a file that no manifest lists is not read."""
+    digest = Package(copy).digest
+    files = json.loads((copy / "manifest.json").read_text())["files"]
+    del files["profile.json"]
+    edit(copy, files=files)
+    (copy / "profile.json").write_text("{")
+    package = Package(copy)
+    assert package.profile is None
+    assert package.digest == digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "profile.json is not a profile of format 1: format: Input should be 1"),
+        ({"texts": 5}, "label counts 4 texts, the profile 5"),
+        ({"features": {}}, "features: Dictionary should have at least 1"),
+        ({"features": {"mood": {"edges": [], "counts": [4]}}}, "features.mood"),
+        ({"features": {"tokens": {"edges": [8, 4], "counts": [4, 0, 0]}}}, "edges should rise"),
+        ({"features": {"tokens": {"edges": [8], "counts": [4]}}}, "1 edges make 2 bins, got 1 counts"),
+        ({"features": {"tokens": {"edges": [8], "counts": [5, -1]}}}, "greater than or equal to 0"),
+        ({"features": {"label": {"edges": [0, 1], "counts": [2, 1, 1]}}}, "counts 3 labels, the model has 2"),
+    ],
+    ids=str,
+)
+def test_wrong_profile_is_refused(copy: Path, changes: dict[str, object], message: str) -> None:
+    """The message names the file, the place in it and what is wrong."""
+    give_profile(copy, **changes)
+    with pytest.raises(PackageError, match=message):
+        Package(copy)
+
+
 def test_missing_folder_is_named(tmp_path: Path) -> None:
     """The message says where it looked."""
     with pytest.raises(PackageError, match=f"no model package at {tmp_path / 'none'}"):
         Package(tmp_path / "none")
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "profile.json"])
 def test_changed_file_is_refused(copy: Path, name: str) -> None:
     """One byte more is enough."""
     with (copy / name).open("ab") as file:
@@ -57,7 +118,7 @@ def test_changed_file_is_refused(copy: Path, name: str) -> None:
         Package(copy)
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "profile.json"])
 def test_missing_file_is_named(copy: Path, name: str) -> None:
     """An incomplete package does not start."""
     (copy / name).unlink()
