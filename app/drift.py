@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from app.package import Profile
+from app.settings import MIN_DRIFT_TEXTS
 
-MIN_TEXTS = 500
+MIN_TEXTS = MIN_DRIFT_TEXTS
 """Texts that a window must hold before it says anything. Without any drift the index of B bins is on average
 (B - 1) * (1 / window + 1 / profile): with ten bins and a profile of 872 texts 0.03, and 0.09 once in a thousand
 windows, still below 0.1."""

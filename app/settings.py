@@ -12,6 +12,8 @@ PREFIX = "VALENCE_"
 PASSWORD = re.compile(r"//[^@/]*@")
 """The credentials in a URL: never to be logged."""
 MAX_PORT = 65_536
+MIN_DRIFT_TEXTS = 500
+"""Fewer texts say nothing of drift; app/drift.py has the reason."""
 BUNDLED_MODEL = Path(__file__).resolve().parent.parent / "models" / "distilbert-sst2-mini"
 
 
@@ -19,6 +21,12 @@ def _has_port(value: str) -> str:
     host, _, port = value.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < MAX_PORT:
         raise ValueError("should be ADDRESS:PORT, such as 0.0.0.0:8000 or [::1]:8000, with a port from 1 to 65535")
+    return value
+
+
+def _enough_or_none(value: int) -> int:
+    if 0 < value < MIN_DRIFT_TEXTS:
+        raise ValueError(f"should be 0 or at least {MIN_DRIFT_TEXTS}: chance alone looks like drift in fewer texts")
     return value
 
 
@@ -54,6 +62,11 @@ class Settings(BaseSettings):
     """Texts kept in process. 0 turns this tier off."""
     cache_max_bytes: int = Field(33_554_432, ge=0)
     """Memory that the texts kept in process may take."""
+
+    drift_window_texts: Annotated[int, Field(ge=0, le=50_000), AfterValidator(_enough_or_none)] = 2_000
+    """Different texts, the last asked for, that are compared with the package's profile: 500 or more. 0: none are."""
+    drift_window_seconds: float = Field(3_600, ge=60, le=604_800)
+    """Age at which a text leaves that comparison. Too low: with little traffic there are never 500 of them."""
 
     max_texts: int = Field(128, ge=1, le=100_000)
     """Texts in one request; more answer 413."""

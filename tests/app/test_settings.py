@@ -17,6 +17,9 @@ from app.settings import Settings, SettingsError, read_settings, unknown_variabl
         ("VALENCE_LOG_LEVEL", "loud"),
         ("VALENCE_LOG_TEXTS", "perhaps"),
         ("VALENCE_CACHE_TTL_SECONDS", "0"),
+        ("VALENCE_DRIFT_WINDOW_TEXTS", "499"),
+        ("VALENCE_DRIFT_WINDOW_TEXTS", "50001"),
+        ("VALENCE_DRIFT_WINDOW_SECONDS", "59"),
     ],
 )
 def test_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -25,6 +28,13 @@ def test_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value:
     with pytest.raises(SettingsError) as refused:
         read_settings()
     assert f"{name}='{value}': " in str(refused.value)
+
+
+@pytest.mark.parametrize("texts", [0, 500, 50_000])
+def test_drift_window_is_off_or_large_enough(monkeypatch: pytest.MonkeyPatch, texts: int) -> None:
+    """A window that could never say anything is refused above; these are not."""
+    monkeypatch.setenv("VALENCE_DRIFT_WINDOW_TEXTS", str(texts))
+    assert read_settings().drift_window_texts == texts
 
 
 def test_every_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
