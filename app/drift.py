@@ -59,14 +59,20 @@ class DriftWindow:
         """Count a text that was answered: its cache key, its top label's index and score, and its tokens.
 
         The key tells texts apart and not the scores: those of one text differ in the eighth digit with its batch.
-        `tokens` is at least 1 and counts special tokens; `unknown_tokens` are those of them that the tokenizer did not
-        know. A text of the window is not counted again, but stays in it for longer.
+        `tokens` counts special tokens; `unknown_tokens` are those of them that the tokenizer did not know. A text of
+        the window is not counted again, but stays in it for longer. Values that only somebody else can have written
+        into Redis, such as a label that the model does not have, fall into the nearest bin.
         """
         kept = self._texts.pop(key, None)
         if kept is not None:
             bins = kept.bins
         else:
-            values = {"label": label, "score": score, "tokens": tokens, "unknown_tokens": unknown_tokens / tokens}
+            values = {
+                "label": label,
+                "score": score,
+                "tokens": tokens,
+                "unknown_tokens": unknown_tokens / max(tokens, 1),
+            }
             bins = tuple(
                 bisect_left(edges, values[feature]) for feature, edges in zip(self._features, self._edges, strict=True)
             )

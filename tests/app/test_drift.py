@@ -162,6 +162,14 @@ def test_hot_text_counts_once() -> None:
     assert busy.psi() == quiet.psi()
 
 
+def test_foreign_values_do_no_harm() -> None:
+    """Whatever stands in a shared Redis is counted somewhere and raises nothing."""
+    live = window()
+    live.add(b"foreign", label=9, score=math.nan, tokens=0, unknown_tokens=3)
+    Draw(live).add(MIN_TEXTS)
+    assert all(math.isfinite(index) for index in live.psi().values())
+
+
 def test_window_holds_the_texts_last_asked_for() -> None:
     """Against a plain recount of the last 700 different texts of 5,000, many of which come again."""
     source = random.Random(5)
