@@ -11,6 +11,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from app.metrics import DRIFT, DRIFT_TEXTS
+from app.model import Answer
 from app.package import Profile
 from app.settings import MIN_DRIFT_TEXTS
 
@@ -20,6 +22,9 @@ MIN_TEXTS = MIN_DRIFT_TEXTS
 windows, still below 0.1."""
 SMOOTHING = 0.5
 """Added to every bin's count on both sides: a bin that one side never met would make the index infinite."""
+
+MAX_SEEN = 10_000
+"""Texts that may wait to be counted; between two rounds of recording there are seldom more than some hundred."""
 
 
 class _Kept(NamedTuple):
@@ -51,9 +56,38 @@ class DriftWindow:
         self._expected = [histogram.counts for histogram in profile.features.values()]
         self._counts = [[0] * len(counts) for counts in self._expected]
         self._texts: dict[bytes, _Kept] = {}  # least recently asked for first
+        self._seen: dict[bytes, Answer] = {}  # to be counted
+        self._published = False
 
     def __len__(self) -> int:
         return len(self._texts)
+
+    def see(self, keys: Sequence[bytes], answers: Sequence[Answer]) -> None:
+        """Note that these texts were answered: on the path of a cache hit, so no more than that is done here."""
+        self._seen.update(zip(keys, answers, strict=True))
+        if len(self._seen) > MAX_SEEN:
+            self._count_seen()
+
+    def publish(self) -> None:
+        """Count what was seen, and set the gauges. NaN where there was an index and now are too few texts."""
+        self._count_seen()
+        indices = self.psi()
+        DRIFT_TEXTS.set(len(self))
+        if indices or self._published:
+            for feature in self._features:
+                DRIFT.labels(feature).set(indices.get(feature, math.nan))
+        self._published = bool(indices)
+
+    def _count_seen(self) -> None:
+        seen, self._seen = self._seen, {}
+        for key, answer in seen.items():
+            self.add(
+                key,
+                label=answer.prediction.label,
+                score=answer.prediction.score,
+                tokens=answer.tokens,
+                unknown_tokens=answer.unknown_tokens,
+            )
 
     def add(self, key: bytes, *, label: int, score: float, tokens: int, unknown_tokens: int) -> None:
         """Count a text that was answered: its cache key, its top label's index and score, and its tokens.

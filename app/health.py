@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 
 from app.cpu import cpu_flags, cpu_name
 from app.dependencies import LifecycleDep
-from app.schemas import CpuFacts, Health, ModelInfo, Readiness, ThreadFacts
+from app.schemas import CpuFacts, Health, ModelInfo, ProfileFacts, Readiness, ThreadFacts
 
 router = APIRouter()
 
@@ -35,7 +35,7 @@ async def readyz(lifecycle: LifecycleDep, response: Response) -> Readiness:
 @router.get("/model/info")
 async def model_info(lifecycle: LifecycleDep) -> ModelInfo:
     """The model that answers, and what it runs on."""
-    manifest = lifecycle.package.manifest
+    manifest, profile = lifecycle.package.manifest, lifecycle.package.profile
     return ModelInfo(
         name=manifest.name,
         source=manifest.source.model_dump(),
@@ -46,6 +46,7 @@ async def model_info(lifecycle: LifecycleDep) -> ModelInfo:
         max_tokens=manifest.max_tokens,
         quantisation=manifest.quantisation,
         accuracy=manifest.accuracy,
+        profile=None if profile is None else ProfileFacts(data=profile.data, texts=profile.texts),
         golden_difference=lifecycle.golden_difference,
         cpu=CpuFacts(name=cpu_name(), flags=cpu_flags()),
         threads=ThreadFacts(**asdict(lifecycle.plan)),

@@ -15,6 +15,7 @@ import structlog
 from app.batching import Batcher
 from app.cache import Keys, MemoryCache
 from app.cpu import cpu_flags, plan_threads, resident_bytes
+from app.drift import DriftWindow
 from app.errors import NotReady
 from app.metrics import (
     CACHE_BYTES,
@@ -51,6 +52,7 @@ class Lifecycle:
         self._not_ready: str | None = "the model is being loaded"
         self._scorer: Scorer | None = None
         self._loading: asyncio.Task[None] | None = None
+        self.drift = self._watch_drift()
         self.served = ServedTexts(self.package.manifest.labels)
         self.recorder = Recorder()
         self._resources = AsyncExitStack()
@@ -97,7 +99,22 @@ class Lifecycle:
         self.recorder.watch(READY, lambda: self.status == "ready")
         self.recorder.watch(RESIDENT, resident_bytes)
         self.recorder.before_pouring(self.served.record)
+        if self.drift is not None:
+            self.recorder.before_pouring(self.drift.publish)
+        else:
+            off = "VALENCE_DRIFT_WINDOW_TEXTS=0" if self.package.profile else "the model package has no profile"
+            log.info("drift_not_watched", reason=off)
         self.recorder.start()
+
+    def _watch_drift(self) -> DriftWindow | None:
+        settings = self.settings
+        if self.package.profile is None or not settings.drift_window_texts:
+            return None
+        return DriftWindow(
+            self.package.profile,
+            max_texts=settings.drift_window_texts,
+            max_age_seconds=settings.drift_window_seconds,
+        )
 
     async def _load(self) -> None:
         try:

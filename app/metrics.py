@@ -101,12 +101,13 @@ UNKNOWN_TOKENS = LoopCounter(
 TRUNCATED = LoopCounter(
     Counter("valence_texts_truncated", "Texts answered that were longer than the model's tokens and were cut.")
 )
-# Of several workers, each with a window of its own, the one that has moved furthest.
+# Each of several workers has a window of its own, a sample of the same traffic: the highest would be too high by
+# chance, and a worker whose window has run dry (NaN) would hide all others.
 DRIFT = Gauge(
     "valence_drift_psi",
     "Population stability index of recent texts against the model's reference profile.",
     ["feature"],
-    multiprocess_mode="livemax",
+    multiprocess_mode="livemostrecent",
 )
 DRIFT_TEXTS = Gauge("valence_drift_window_texts", "Texts that the index is made from.", multiprocess_mode="livesum")
 

@@ -57,6 +57,7 @@ class PredictEndpoint:
         self._deadlines = Deadlines(settings.timeout)
         self._log_texts = settings.log_texts
         self.schema = predict_request(max_texts=settings.max_texts, max_text_characters=settings.max_text_characters)
+        self._drift = lifecycle.drift
         self._recent = RecentReplies()
         self._parse = RequestParser(
             self.schema, max_texts=settings.max_texts, max_text_characters=settings.max_text_characters
@@ -68,7 +69,7 @@ class PredictEndpoint:
             body = await self._read_body(scope, receive)
             recent = self._recent.get(body)
             if recent is not None:
-                self._lifecycle.served.add_repeated(recent.answers)
+                self._lifecycle.served.add_repeated(recent.answers)  # drift has seen these texts within the second
                 return recent
             began = perf_counter()
             texts = self._parse(body)
@@ -92,6 +93,8 @@ class PredictEndpoint:
     def _reply(self, texts: list[str], scored: Scored) -> Reply:
         began = perf_counter()
         self._lifecycle.served.add(scored.answers)
+        if self._drift is not None:
+            self._drift.see(scored.keys, scored.answers)
         body = b'{"predictions":[' + b",".join([answer.prediction.fragment for answer in scored.answers]) + b"]}"
         headers = [
             (b"content-length", b"%d" % len(body)),

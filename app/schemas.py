@@ -100,6 +100,13 @@ class CpuFacts(BaseModel):
     flags: list[str]
 
 
+class ProfileFacts(BaseModel):
+    """Where the package's profile comes from."""
+
+    data: str
+    texts: int
+
+
 class ModelInfo(BaseModel):
     """The model that answers, and what it runs on."""
 
@@ -112,6 +119,9 @@ class ModelInfo(BaseModel):
     max_tokens: int
     quantisation: dict[str, Any]
     accuracy: dict[str, Any] | None
+    profile: ProfileFacts | None = Field(
+        description="Texts that live traffic is compared with; null if there are none."
+    )
     golden_difference: float | None = Field(
         description="Largest difference of the golden texts' scores to those at export; null until they were checked."
     )

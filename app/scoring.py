@@ -93,8 +93,9 @@ class Flight(Job):
 
 
 class Scored(NamedTuple):
-    """The answers in the order of the texts, and how many of them came from the cache."""
+    """The keys and answers in the order of the texts, and how many of them came from the cache."""
 
+    keys: list[bytes]
     answers: list[Answer]
     hits: int
 
@@ -122,7 +123,7 @@ class Recalled:
 
     def scored(self) -> Scored:
         """All answers; there must be no missing one."""
-        return Scored([answer for answer in self.answers if answer is not None], self.hits)
+        return Scored(self.keys, [answer for answer in self.answers if answer is not None], self.hits)
 
 
 class Scorer:

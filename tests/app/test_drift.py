@@ -8,8 +8,11 @@ from itertools import count
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
-from app.drift import MIN_TEXTS, DriftWindow, population_stability_index
+from app.drift import MAX_SEEN, MIN_TEXTS, DriftWindow, population_stability_index
+from app.metrics import DRIFT
+from app.model import Answer, Prediction
 from app.package import Histogram, Profile
 
 COUNTS = st.lists(st.integers(0, 5_000), min_size=2, max_size=20)
@@ -202,6 +205,38 @@ def test_old_texts_leave() -> None:
     clock.seconds = 120
     assert live.psi() == {}
     assert len(live) == 0
+
+
+def test_gauges_appear_and_end_in_nan() -> None:
+    """No gauge before there is an index; afterwards never a stale one: NaN once too few texts are left."""
+    clock = Clock()
+    live = DriftWindow(EVEN, max_texts=2_000, max_age_seconds=60, clock=clock)
+
+    def shown(name: str, **labels: str) -> float | None:
+        live.publish()
+        return REGISTRY.get_sample_value(name, labels)
+
+    answers = [Answer(Prediction(b"[]", n % 2, 0.5 + n / 2_000), 3, 0, truncated=False) for n in range(1_000)]
+    DRIFT.clear()
+    keys = [b"%d" % number for number in range(1_000)]
+    live.see(keys[: MIN_TEXTS - 1], answers[: MIN_TEXTS - 1])
+    assert shown("valence_drift_psi", feature="label") is None
+    assert shown("valence_drift_window_texts") == MIN_TEXTS - 1
+    live.see(keys, answers)
+    assert shown("valence_drift_psi", feature="label") == pytest.approx(0, abs=1e-9)
+    assert shown("valence_drift_window_texts") == 1_000
+    clock.seconds = 61
+    assert math.isnan(shown("valence_drift_psi", feature="label") or 0)
+    assert shown("valence_drift_window_texts") == 0
+
+
+def test_what_waits_to_be_counted_is_bounded() -> None:
+    """Nobody publishes, and yet only so many answers are kept."""
+    live = window(500)
+    answer = Answer(Prediction(b"[]", 0, 0.9), 3, 0, truncated=False)
+    for number in range(MAX_SEEN + 1):
+        live.see([b"%d" % number], [answer])
+    assert len(live) == 500
 
 
 def test_chance_alone_stays_below_the_threshold() -> None:
