@@ -68,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", help="name of the package (the folder's name)")
     parser.add_argument("--labels", type=_names, help="names by logit index, A,B,... (the checkpoint's own)")
     parser.add_argument("--licence", help="SPDX identifier (what the model card says)")
-    parser.add_argument("--data", type=Path, help="labelled texts: label, tab, sentence; one header line")
+    parser.add_argument(
+        "--data", type=Path, help="labelled texts for accuracy and profile: label, tab, sentence; one header line"
+    )
     parser.add_argument(
         "--tolerance", type=float, default=TOLERANCE, help="largest score difference to PyTorch (%(default)s)"
     )
