@@ -85,6 +85,10 @@ test-export: $(VENV_EXPORT)/.export ## Run the tests of the export (installs PyT
 lock: $(POETRY) ## Write poetry.lock anew after a change of pyproject.toml
 	$(POETRY) lock
 
+.PHONY: rules
+rules: $(VENV)/.dev ## Renew compose/prometheus/rules.yml from the PrometheusRules of .k8s
+	@$(VENV)/bin/python compose/prometheus/rules.py > compose/prometheus/rules.yml
+
 .PHONY: install
 install: $(VENV)/.dev ## Make .venv with everything that the service and its tests need
 

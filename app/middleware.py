@@ -25,6 +25,8 @@ from app.replies import Headers, Reply, refusal
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 """What may be copied into headers and logs as it came."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+EXPECTED = (200, 500, 503, 504)
+"""Statuses of predictions that the promise counts."""
 BUG = "This is a bug of ours; the log has it under the request id."
 
 log = structlog.get_logger()
@@ -54,6 +56,8 @@ class ObserveRequests:
         lifecycle.recorder.watch(IN_FLIGHT, lambda: self._in_flight)
         self._requests: dict[tuple[str, str, int], LoopCounter] = {}
         self._seconds: dict[tuple[str, int], LoopHistogram] = {}
+        for status in EXPECTED:  # a series that appears with its first event has no rate at that event
+            self._begin_series(PATH, "POST", status)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -117,13 +121,15 @@ class ObserveRequests:
             self._access_log.write(facts, method=method, route=route, seconds=seconds)
 
     def _count(self, route: str, method: str, status: int, seconds: float) -> None:
-        requests = self._requests.get((route, method, status))
-        if requests is None:
-            requests = self._requests[route, method, status] = LoopCounter(REQUESTS.labels(route, method, status))
-            if (route, status) not in self._seconds:
-                self._seconds[route, status] = LoopHistogram(REQUEST_SECONDS.labels(route, status), LATENCY_BUCKETS)
+        requests = self._requests.get((route, method, status)) or self._begin_series(route, method, status)
         requests.count += 1
         self._seconds[route, status].observe(seconds)
+
+    def _begin_series(self, route: str, method: str, status: int) -> LoopCounter:
+        requests = self._requests[route, method, status] = LoopCounter(REQUESTS.labels(route, method, status))
+        if (route, status) not in self._seconds:
+            self._seconds[route, status] = LoopHistogram(REQUEST_SECONDS.labels(route, status), LATENCY_BUCKETS)
+        return requests
 
     def _route(self, scope: Scope) -> str:
         """The template of the route that answered."""
