@@ -22,7 +22,7 @@ except SettingsError as exc:
 wsgi_app = "app.main:create_app()"
 bind = settings.bind
 workers = settings.workers
-worker_class = "uvicorn_worker.UvicornWorker"
+worker_class = "app.server.Worker"
 # Never preload: a session or tokenizer that is forked with its threads hangs or crashes (onnxruntime#9800).
 preload_app = False
 # Idle connections stay open longer than the 600 s of cloud load balancers, so that it is never our side that closes

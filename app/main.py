@@ -21,6 +21,7 @@ from app.log_config import configure_logging
 from app.metrics import BUILD_INFO, serve_metrics
 from app.middleware import ObserveRequests
 from app.predict import PredictEndpoint
+from app.server import AnswerAtOnce
 from app.settings import Settings, read_settings, unknown_variables
 
 VERSION = "0.1.0"
@@ -32,6 +33,8 @@ class State(TypedDict):
     """What the lifespan hands to every request."""
 
     lifecycle: Lifecycle
+    answer_at_once: AnswerAtOnce
+    """For `app.server`."""
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
@@ -52,7 +55,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             await lifecycle.start()
             lifecycle.handle_signals()
             try:
-                yield {"lifecycle": lifecycle}
+                yield {"lifecycle": lifecycle, "answer_at_once": observed.answer_at_once}
             finally:
                 await lifecycle.stop()
                 access_log.flush()
@@ -72,7 +75,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.mount("/static", page.files)
     # Around FastAPI and not inside it: its own outermost layers would cost each cache hit some microseconds.
     paths = [route.path for route in app.routes if isinstance(route, Mount | Route) and route.path]
-    return ObserveRequests(app, paths=paths, lifecycle=lifecycle, endpoint=endpoint, access_log=access_log)
+    observed = ObserveRequests(app, paths=paths, lifecycle=lifecycle, endpoint=endpoint, access_log=access_log)
+    return observed
 
 
 async def not_found(_: Request, exc: Exception) -> Response:

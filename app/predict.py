@@ -67,9 +67,7 @@ class PredictEndpoint:
         """Raises ClientDisconnect when the client leaves before its answer is there."""
         try:
             body = await self._read_body(scope, receive)
-            recent = self._recent.get(body)
-            if recent is not None:
-                self._lifecycle.served.add_repeated(recent.answers)  # drift has seen these texts within the second
+            if (recent := self.recent(body)) is not None:
                 return recent
             began = perf_counter()
             texts = self._parse(body)
@@ -88,6 +86,13 @@ class PredictEndpoint:
             raise ClientDisconnect from None
         reply = self._reply(texts, recalled.scored())
         self._recent.put(body, reply)
+        return reply
+
+    def recent(self, body: bytes) -> Reply | None:
+        """The reply to a body that came within the last second, too."""
+        reply = self._recent.get(body)
+        if reply is not None:
+            self._lifecycle.served.add_repeated(reply.answers)  # drift has seen these texts within the second
         return reply
 
     def _reply(self, texts: list[str], scored: Scored) -> Reply:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from app.errors import AppError
@@ -11,7 +12,7 @@ Headers = list[tuple[bytes, bytes]]
 JSON_TYPE = (b"content-type", b"application/json")
 
 
-@dataclass(slots=True)
+@dataclass
 class Reply:
     """A whole response, and what the log should know about the request."""
 
@@ -22,6 +23,11 @@ class Reply:
     """What was said of each text, for the metrics."""
     fields: str = ""
     """Members of a JSON object for the log line, each with a comma and a space behind it."""
+
+    @cached_property
+    def head(self) -> bytes:
+        """The headers as they are sent."""
+        return b"".join([b"%b: %b\r\n" % header for header in self.headers])
 
 
 def refusal(exc: AppError) -> Reply:

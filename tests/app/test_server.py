@@ -1,0 +1,273 @@
+"""Repeated predictions past ASGI: the same answers as on the long way, whatever way they come."""
+
+import asyncio
+import re
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from app.server import STATE_KEY, Headers, Protocol
+from tests.conftest import Service, StartService, free_port, until
+
+BODY = b'{"text": ["A perfectly repeatable film."]}'
+
+
+def post(body: bytes, *lines: bytes, target: bytes = b"/predict", version: bytes = b"1.1") -> bytes:
+    """A whole request."""
+    head = [b"POST %b HTTP/%b" % (target, version), b"Host: x", b"Content-Length: %d" % len(body), *lines]
+    return b"\r\n".join([*head, b"", body])
+
+
+class Client:
+    """A connection that knows nothing but bytes."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self._received = b""
+
+    def send(self, *pieces: bytes) -> None:
+        """Each piece in a segment of its own."""
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            self.socket.sendall(piece)
+
+    def answer(self) -> tuple[bytes, dict[str, str], bytes]:
+        """Status line, headers and body of the next answer."""
+        while b"\r\n\r\n" not in self._received:
+            self._more()
+        head, _, rest = self._received.partition(b"\r\n\r\n")
+        status, *lines = head.split(b"\r\n")
+        headers = {name.decode(): value.decode() for name, value in (line.split(b": ", 1) for line in lines)}
+        self._received = rest
+        length = int(headers["content-length"])
+        while len(self._received) < length:
+            self._more()
+        body, self._received = self._received[:length], self._received[length:]
+        return status, headers, body
+
+    def closed(self) -> bool:
+        """Whether the server closes now, without another byte."""
+        return not self._received and self.socket.recv(1) == b""
+
+    def _more(self) -> None:
+        data = self.socket.recv(65_536)
+        assert data, f"closed after {self._received!r}"
+        self._received += data
+
+
+@contextmanager
+def connect(service: Service) -> Iterator[Client]:
+    """A connection to the real service."""
+    client = Client(int(service.url.rpartition(":")[2]))
+    with closing(client.socket):
+        yield client
+
+
+def ask(client: Client, request: bytes) -> tuple[bytes, dict[str, str], bytes]:
+    """One request, one answer."""
+    client.send(request)
+    return client.answer()
+
+
+def test_repeated_prediction_is_answered_as_before(service: Service) -> None:
+    """Model, cache, repeated: status, body and headers are the same, but for what tells requests apart."""
+    own = {"x-request-id", "x-timestamp", "x-latency-ms", "date"}
+    with connect(service) as client:
+        scored, cached, repeated, again = (ask(client, post(BODY)) for _ in range(4))
+    assert scored[2] == cached[2] == repeated[2] == again[2]
+    assert cached[0] == repeated[0] == again[0] == b"HTTP/1.1 200 OK"
+    assert list(cached[1]) == list(repeated[1])
+    for answer in (repeated, again):
+        assert {name: answer[1][name] for name in answer[1] if name not in own} == {
+            name: cached[1][name] for name in cached[1] if name not in own
+        }
+        assert re.fullmatch(r"\d\d\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d\d\dZ", answer[1]["x-timestamp"])
+    assert cached[1]["x-cache"] == "1/1"
+    assert len({answer[1]["x-request-id"] for answer in (scored, cached, repeated, again)}) == 4
+
+
+def test_repeated_prediction_keeps_the_callers_id(service: Service) -> None:
+    """And replaces one that could break a header or a log line."""
+    with connect(service) as client:
+        for _ in range(3):
+            ask(client, post(BODY))
+        assert ask(client, post(BODY, b"X-Request-ID: mine-1"))[1]["x-request-id"] == "mine-1"
+        assert ask(client, post(BODY, b'X-Request-ID: "quoted"'))[1]["x-request-id"] != '"quoted"'
+
+
+def test_repeated_predictions_are_counted_and_logged(start_service: StartService) -> None:
+    """Request by request, as on the long way."""
+    started = start_service().wait_ready()
+    with connect(started) as client:
+        for number in range(20):
+            assert ask(client, post(BODY, b"X-Request-ID: r%d" % number))[0] == b"HTTP/1.1 200 OK"
+    assert started.metric('http_requests_total{method="POST",route="/predict",status="200"}') == 20
+    assert started.metric('http_request_duration_seconds_count{route="/predict",status="200"}') == 20
+    assert started.metric('valence_cache_texts_total{source="memory"}') == 19
+    assert started.metric("valence_text_tokens_count") == 20
+    until(lambda: started.log.read_text().count('"request_id": "r') == 20, "each request has its line")
+
+
+def test_body_in_pieces_and_headers_in_pieces(service: Service) -> None:
+    """However TCP cuts a request."""
+    request = post(BODY)
+    with connect(service) as client:
+        expected = ask(client, request)[2]
+        for cut in (1, 20, len(request) - len(BODY), len(request) - len(BODY) + 1, len(request) - 1):
+            for _ in range(3):
+                client.send(request[:cut], request[cut:])
+                assert client.answer()[2] == expected
+
+
+def test_pipelined_requests_are_answered_in_order(service: Service) -> None:
+    """Known and unknown texts one behind the other in one segment: each answer in its turn."""
+    with connect(service) as client:
+        known = ask(client, post(BODY))[2]
+        for _ in range(2):
+            ask(client, post(BODY))
+        unknown = [b'{"text": ["Unknown number %d, quite good."]}' % number for number in range(3)]
+        client.send(b"".join(post(BODY) + post(body) + post(BODY) + post(b"{") for body in unknown))
+        for _ in unknown:
+            answers = [client.answer() for _ in range(4)]
+            assert [status for status, _, _ in answers][:3] == [b"HTTP/1.1 200 OK"] * 3
+            assert answers[0][2] == answers[2][2] == known != answers[1][2]
+            assert answers[3][0].startswith(b"HTTP/1.1 422")
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "closes"),
+    [
+        pytest.param(post(BODY, b"Connection: close"), True, id="close"),
+        pytest.param(post(BODY, version=b"1.0"), True, id="HTTP/1.0"),
+        pytest.param(post(BODY, target=b"/predict?a=b"), False, id="query"),
+    ],
+)
+def test_unusual_requests_go_the_long_way(service: Service, request_bytes: bytes, *, closes: bool) -> None:
+    """With the same answer, and the connection as the client wants it."""
+    with connect(service) as warm:
+        expected = [ask(warm, post(BODY))[2] for _ in range(3)][-1]
+    with connect(service) as client:
+        status, _, body = ask(client, request_bytes)
+        assert (status, body) == (b"HTTP/1.1 200 OK", expected)
+        assert not closes or client.closed()
+
+
+def test_chunked_body_and_100_continue(service: Service) -> None:
+    """Bodies without a length, and clients that wait to be asked for theirs."""
+    with connect(service) as client:
+        expected = [ask(client, post(BODY))[2] for _ in range(3)][-1]
+        chunked = b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
+        assert ask(client, chunked % (len(BODY), BODY))[2] == expected
+        head = post(BODY, b"Expect: 100-continue")[: -len(BODY)]
+        client.send(head)
+        assert client.socket.recv(100).startswith(b"HTTP/1.1 100")
+        client.send(BODY)
+        assert client.answer()[2] == expected
+
+
+def test_client_that_does_not_read_is_not_read_either(service: Service) -> None:
+    """Answers that nobody takes do not fill the memory; whoever reads at last gets every one."""
+    with connect(service) as client:
+        for _ in range(3):
+            ask(client, post(BODY))
+        before = service.metric("process_resident_memory_bytes")
+        sent = send_until_blocked(client.socket, post(BODY) * 100)
+        assert service.metric("process_resident_memory_bytes") - before < 64_000_000
+        whole = len(post(BODY))
+        rest = post(BODY)[sent % whole :] if sent % whole else b""
+        sender = threading.Thread(target=client.socket.sendall, args=(rest,))
+        sender.start()
+        for _ in range(-(-sent // whole)):
+            assert client.answer()[0] == b"HTTP/1.1 200 OK"
+        sender.join()
+        assert ask(client, post(BODY))[0] == b"HTTP/1.1 200 OK"
+
+
+def send_until_blocked(connection: socket.socket, data: bytes) -> int:
+    """Send `data` over and over until the other side takes no more for a second; returns the bytes sent."""
+    sent = 0
+    connection.settimeout(1)
+    while sent < 500_000_000:
+        try:
+            sent += connection.send(data[sent % len(data) :])
+        except TimeoutError:
+            connection.settimeout(30)
+            return sent
+    raise AssertionError(f"{sent} bytes, and still it reads")
+
+
+@contextmanager
+def small_server(answer: Callable[[Headers, bytes], bytes | None], **options: Any) -> Iterator[int]:
+    """A uvicorn with our protocol around an application of three lines; gives its port."""
+
+    async def long_way(request: Request) -> PlainTextResponse:
+        body = await request.body()
+        return PlainTextResponse(b"long way: " + body)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
+        yield {STATE_KEY: answer}
+
+    application = Starlette(routes=[Route("/predict", long_way, methods=["POST"])], lifespan=lifespan)
+    port = free_port()
+    config = uvicorn.Config(application, port=port, http=Protocol, loop="uvloop", log_config=None, **options)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
+    thread.start()
+    try:
+        until(lambda: server.started, "uvicorn listens")
+        yield port
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def short_way(_: Headers, body: bytes) -> bytes | None:
+    """Knows one body, and has a bug for another."""
+    if body == b"bug":
+        raise RuntimeError(body)
+    return b"content-length: 5\r\n\r\nshort" if body == b"known" else None
+
+
+def test_bug_on_the_short_way_is_answered_on_the_long_one() -> None:
+    """A fault in the shortcut costs its speed and nothing else."""
+    with small_server(short_way) as port, closing(Client(port).socket) as connection:
+        client = Client(port)
+        connection.close()
+        bodies = [ask(client, post(body))[2] for body in (b"known", b"bug", b"other", b"known")]
+        client.socket.close()
+    assert bodies == [b"short", b"long way: bug", b"long way: other", b"short"]
+
+
+def test_idle_connection_is_closed_and_a_busy_one_is_not() -> None:
+    """The keep-alive timeout counts from the last request, on either way."""
+    with small_server(short_way, timeout_keep_alive=1) as port:
+        for bodies in ((b"known",), (b"other",), (b"known", b"other", b"known")):
+            client = Client(port)
+            for body in bodies:
+                ask(client, post(body))
+            assert client.closed()
+            client.socket.close()
+        client = Client(port)
+        pause = threading.Event()
+        for number in range(8):  # for longer than the timeout, never idle for as long
+            ask(client, post(b"known" if number % 4 else b"other"))
+            pause.wait(0.3)
+        client.socket.close()
+
+
+def test_without_the_shortcut_it_is_plain_uvicorn() -> None:
+    """No function in the state: every request goes the long way."""
+    with small_server(lambda *_: None) as port:
+        client = Client(port)
+        assert ask(client, post(b"known"))[2] == b"long way: known"
+        client.socket.close()
