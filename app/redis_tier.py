@@ -1,188 +1,195 @@
 """The second cache tier: Redis, shared by all pods, and never waited for longer than one short timeout.
 
-All look-ups that arrive while one is on its way go out together in the next `MGET`; writes are collected and sent by a
-task of their own. So one request never costs one round trip, the connections number two, and a slow Redis delays nobody
-by more than the timeout. After `FAILURES_TO_OPEN` failures in a row the breaker opens: requests pass by without asking,
-while a task pings until Redis answers again.
+The look-ups of all requests in one turn of the event loop go out together in one `MGET`, and so do the writes; nobody
+waits for the call before.
 """
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from typing import NamedTuple, Self
+from functools import partial
+from itertools import islice
+from typing import Self
 
-import structlog
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
-from redis.maint_notifications import MaintNotificationsConfig
+from hiredis import ReplyError
 
 from app.cache import jittered, pack, unpack
-from app.metrics import REDIS_DROPPED, REDIS_ERRORS, REDIS_OPEN
+from app.metrics import REDIS_DROPPED, REDIS_GET_SECONDS, REDIS_SET_SECONDS
 from app.model import Answer
+from app.redis_link import Link
+from app.redis_url import parse_redis_url
+from app.resp import Connection, Replies, packed, values_of
 
-FAILURES_TO_OPEN = 3
-PING_SECONDS = 1.0
-QUIET_SECONDS = 60.0
-"""Between two log lines about refusals."""
-MAX_PENDING_WRITES = 10_000
 MAX_KEYS_PER_CALL = 1_024
+MAX_KEYS_ASKED = 65_536
+"""Keys waiting and under way. Beyond that Redis is too slow for us, and the model answers."""
+MAX_PENDING_WRITES = 10_000
+MAX_WRITES_PER_CALL = 128
+"""At most one such call is under way: what stands before a look-up takes half a millisecond."""
 
-log = structlog.get_logger()
-
-
-class Question(NamedTuple):
-    """The keys that one request asks for, what came of it, and when it asked (in the loop's time)."""
-
-    keys: Sequence[bytes]
-    found: asyncio.Future[dict[bytes, Answer]]
-    since: float
+Question = tuple[Sequence[bytes], asyncio.Future[dict[bytes, Answer]]]
+"""The keys that one request asks for, and what will be found."""
 
 
 class RedisTier:
-    """Look-ups and writes that cannot fail and cannot wait long. Use as an async context manager."""
+    """Look-ups and writes that cannot fail and cannot wait long. Use as an async context manager.
+
+    Raises ValueError for a URL that says nothing usable.
+    """
 
     def __init__(self, url: str, *, timeout_seconds: float, ttl_seconds: float) -> None:
-        self._timeout_seconds = timeout_seconds
         self._ttl_seconds = ttl_seconds
-        # redis-py would retry three times with a growing pause: a late answer is worth nothing here.
-        self._client = Redis.from_url(
-            url,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-            client_name="valence",
-            # Cloud notices of maintenance: a round trip for each connection, and nothing here would act on one.
-            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        self._link = Link(
+            parse_redis_url(url), timeout_seconds=timeout_seconds, on_up=self._flush_soon, on_down=self._give_up
         )
+        self._breaker = self._link.breaker
+        self._loop: asyncio.AbstractEventLoop
+        self._flush_due = False
         self._asked: list[Question] = []
+        self._asked_since = 0.0  # when the first of them came, if they had to wait for a connection
+        self._asked_keys = 0  # waiting and under way
         self._writes: dict[bytes, Answer] = {}
-        self._look_up_due = asyncio.Event()
-        self._write_due = asyncio.Event()
-        self._failed_due = asyncio.Event()
-        self._failures = 0
-        self._quiet_until = 0.0
-        self._tasks: list[asyncio.Task[None]] = []
+        self._writing = False
 
     @property
     def open(self) -> bool:
-        """Whether the breaker is open: Redis is left alone until it answers a ping."""
-        return self._failures >= FAILURES_TO_OPEN
+        """Whether the breaker is open: Redis is left alone until it answers again."""
+        return self._breaker.open
 
     async def __aenter__(self) -> Self:
-        loops = (self._look_up_loop(), self._write_loop(), self._recover_loop())
-        self._tasks = [asyncio.create_task(loop) for loop in loops]
+        self._loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # redis-py can turn a cancellation into an error of its own, after which the loop would go on: cancel until it
-        # ends.
-        while running := [task for task in self._tasks if not task.done()]:
-            for task in running:
-                task.cancel()
-            await asyncio.wait(running, timeout=self._timeout_seconds)
-        with suppress(RedisError, OSError, TimeoutError):
-            async with asyncio.timeout(self._timeout_seconds):
-                await self._client.aclose()
+        await self._link.close()
 
     async def get(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
         """Those of `keys` that Redis knows; empty when it is down or open, or late by the timeout and a quarter."""
-        if self.open:
+        if self._breaker.open:
             return {}
-        loop = asyncio.get_running_loop()
-        question = Question(keys, loop.create_future(), loop.time())
-        self._asked.append(question)
-        self._look_up_due.set()
-        return await question.found
+        if self._asked_keys + len(keys) > MAX_KEYS_ASKED:
+            self._breaker.refused("get", f"more than {MAX_KEYS_ASKED} keys would be under way")
+            return {}
+        found: asyncio.Future[dict[bytes, Answer]] = self._loop.create_future()
+        self._asked.append((keys, found))
+        self._asked_keys += len(keys)
+        if not self._flush_due:
+            self._flush_soon()
+        return await found
 
     def put(self, items: Iterable[tuple[bytes, Answer]]) -> None:
         """Store answers some time soon; returns at once. Beyond `MAX_PENDING_WRITES` they are dropped."""
         for key, answer in items:
-            if self.open or len(self._writes) >= MAX_PENDING_WRITES:
+            if self._breaker.open or len(self._writes) >= MAX_PENDING_WRITES:
                 REDIS_DROPPED.inc()
             else:
                 self._writes[key] = answer
         if self._writes:
-            self._write_due.set()
+            self._flush_soon()
 
-    async def _look_up_loop(self) -> None:
-        while True:
-            await self._look_up_due.wait()
-            self._look_up_due.clear()
-            asked, self._asked = self._asked, []
-            if not asked:  # answered already, when the look-up before this one failed
-                continue
-            keys = list(dict.fromkeys(key for question in asked for key in question.keys))
-            found: dict[bytes, Answer] = {}
-            try:
-                for start in range(0, len(keys), MAX_KEYS_PER_CALL):
-                    found |= await self._look_up(keys[start : start + MAX_KEYS_PER_CALL], since=asked[0].since)
-                self._succeeded()
-            except Exception as exc:  # whatever it is, nobody may wait for an answer that will not come
-                self._failed("get", exc)
-                asked += self._asked  # who asked meanwhile has waited long enough
-                self._asked = []
-            for question in asked:
-                if not question.found.done():
-                    question.found.set_result({key: found[key] for key in question.keys if key in found})
+    def _flush_soon(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
 
-    async def _look_up(self, keys: list[bytes], *, since: float) -> dict[bytes, Answer]:
-        """One `MGET`, as late as the first of those who ask allows, but with a quarter of the timeout at least."""
-        now = asyncio.get_running_loop().time()
-        async with asyncio.timeout_at(max(since + self._timeout_seconds, now + self._timeout_seconds / 4)):
-            values: list[bytes | None] = await self._client.mget(keys)  # type: ignore[assignment]
-        answers = ((key, unpack(value)) for key, value in zip(keys, values, strict=True) if value is not None)
-        return {key: answer for key, answer in answers if answer is not None}
-
-    async def _write_loop(self) -> None:
-        while True:
-            await self._write_due.wait()
-            self._write_due.clear()
-            writes, self._writes = self._writes, {}
-            try:
-                pipeline = self._client.pipeline(transaction=False)
-                for key, answer in writes.items():
-                    pipeline.set(key, pack(answer), px=max(1, round(jittered(self._ttl_seconds) * 1000)))
-                # Many writes take longer than one look-up, and nobody waits for them.
-                async with asyncio.timeout(self._timeout_seconds * 10):
-                    await pipeline.execute()
-            except (RedisError, OSError, TimeoutError) as exc:
-                REDIS_DROPPED.inc(len(writes))
-                self._failed("set", exc)
-
-    async def _recover_loop(self) -> None:
-        while True:
-            await self._failed_due.wait()
-            self._failed_due.clear()
-            while self.open:
-                await asyncio.sleep(PING_SECONDS)
-                try:
-                    async with asyncio.timeout(self._timeout_seconds):
-                        await self._client.ping()
-                except (RedisError, OSError, TimeoutError):
-                    continue
-                self._succeeded()
-
-    def _succeeded(self) -> None:
-        """Forget the failures, and close the breaker if it was open."""
-        if self.open:
-            REDIS_OPEN.set(0)
-            log.info("redis_breaker_closed")
-        self._failures = 0
-
-    def _failed(self, operation: str, exc: BaseException) -> None:
-        """Count a failure. A refused write (memory full, read-only replica) says nothing against reading."""
-        REDIS_ERRORS.labels(operation).inc()
-        if isinstance(exc, ResponseError) and not isinstance(exc, RedisConnectionError):
-            now = asyncio.get_running_loop().time()
-            if now >= self._quiet_until:  # a full Redis refuses every write
-                self._quiet_until = now + QUIET_SECONDS
-                log.warning("redis_refused", operation=operation, error=str(exc))
+    def _flush(self) -> None:
+        """Send what has gathered in this turn of the loop."""
+        self._flush_due = False
+        connection = self._link.connection
+        if connection is None:
+            if self._asked or self._writes:
+                self._asked_since = self._asked_since or self._loop.time()
+                self._link.demand()
             return
-        self._failures += 1
-        if self._failures == FAILURES_TO_OPEN:
-            REDIS_OPEN.set(1)
-            log.warning("redis_breaker_opened", operation=operation, error=f"{type(exc).__name__}: {exc}")
-            self._failed_due.set()
+        if self._asked:
+            self._look_up(connection)
+        if self._writes and not self._writing and not connection.paused:
+            self._write(connection)
+
+    def _look_up(self, connection: Connection) -> None:
+        asked, self._asked = self._asked, []
+        if connection.paused:
+            self._breaker.refused("get", "Redis takes in less than it is sent")
+            self._answer(asked, {})
+            return
+        now = self._loop.time()
+        since, self._asked_since = self._asked_since or now, 0.0
+        keys = list({key: None for question in asked for key in question[0]})
+        calls = [packed(b"MGET", *keys[at : at + MAX_KEYS_PER_CALL]) for at in range(0, len(keys), MAX_KEYS_PER_CALL)]
+        then = partial(self._looked_up, connection, asked, keys, now)
+        self._link.send(connection, "get", b"".join(calls), len(calls), then, since=since)
+
+    def _looked_up(
+        self,
+        connection: Connection,
+        asked: list[Question],
+        keys: list[bytes],
+        sent: float,
+        replies: Replies | Exception,
+    ) -> None:
+        found: dict[bytes, Answer] = {}
+        try:
+            if not isinstance(replies, Exception):
+                found = _read(keys, replies)
+                REDIS_GET_SECONDS.observe(self._loop.time() - sent)
+                self._breaker.succeeded()
+        except ReplyError as exc:
+            self._breaker.failed("get", exc)
+        except Exception as exc:  # whatever it is, nobody may wait for an answer that will not come
+            connection.end(exc, "get")
+        finally:
+            self._answer(asked, found)
+
+    def _answer(self, asked: list[Question], found: dict[bytes, Answer]) -> None:
+        for keys, future in asked:
+            self._asked_keys -= len(keys)
+            if not future.done():
+                future.set_result({key: found[key] for key in keys if key in found})
+
+    def _write(self, connection: Connection) -> None:
+        items = list(islice(self._writes.items(), MAX_WRITES_PER_CALL))
+        for key, _ in items:
+            del self._writes[key]
+        now = self._loop.time()
+        sets = [packed(b"SET", key, pack(answer), b"PX", self._life()) for key, answer in items]
+        self._writing = True
+        self._link.send(
+            connection, "set", b"".join(sets), len(items), partial(self._written, len(items), now), since=now
+        )
+
+    def _life(self) -> bytes:
+        """Milliseconds for one entry."""
+        return b"%d" % max(1, round(jittered(self._ttl_seconds) * 1000))
+
+    def _written(self, count: int, sent: float, replies: Replies | Exception) -> None:
+        self._writing = False
+        if isinstance(replies, Exception):
+            REDIS_DROPPED.inc(count)
+            return
+        REDIS_SET_SECONDS.observe(self._loop.time() - sent)
+        errors = [reply for reply in replies if isinstance(reply, ReplyError)]
+        if errors:  # memory full, a read-only replica: that says nothing against reading
+            REDIS_DROPPED.inc(len(errors))
+            self._breaker.refused("set", str(errors[0]))
+        if self._writes:
+            self._flush_soon()
+
+    def _give_up(self) -> None:
+        """Nobody answers now: who asks goes without, and what is to be written waits for better times, if they come."""
+        asked, self._asked = self._asked, []
+        self._asked_since = 0.0
+        self._answer(asked, {})
+        if self._breaker.open:
+            REDIS_DROPPED.inc(len(self._writes))
+            self._writes.clear()
+        elif self._writes:
+            self._flush_soon()
+
+
+def _read(keys: list[bytes], replies: Replies) -> dict[bytes, Answer]:
+    """Keys and what came for them -> answers; raises as `values_of` does."""
+    found = {}
+    for key, value in zip(keys, values_of(replies, len(keys)), strict=True):
+        answer = unpack(value) if isinstance(value, bytes) else None
+        if answer is not None:
+            found[key] = answer
+    return found

@@ -1,48 +1,17 @@
 """The Redis tier alone, against a real Redis that is healthy, hung, full or gone."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import random
+import socket
+import time
 
 import pytest
-from prometheus_client import REGISTRY
 from redis import Redis
 
-from app.model import Answer, Prediction
-from app.redis_tier import FAILURES_TO_OPEN, MAX_KEYS_PER_CALL, MAX_PENDING_WRITES, RedisTier
+from app.redis_breaker import FAILURES_TO_OPEN
+from app.redis_tier import MAX_KEYS_ASKED, MAX_KEYS_PER_CALL, MAX_PENDING_WRITES, RedisTier
+from tests.app.redis_tiers import answer, key, metric, run, until
 from tests.conftest import RedisServer
-
-GUARD_SECONDS = 30
-"""Reached only by a failing test: what should be bounded by the tier's own timeout hangs."""
-
-
-def answer(number: int) -> Answer:
-    """An answer that tells which one it is."""
-    prediction = Prediction(b'[{"label":"POSITIVE","score":%d}]' % number, number % 3, number / 8)
-    return Answer(prediction, number, number % 5, truncated=bool(number % 2))
-
-
-def key(number: int) -> bytes:
-    """A key as binary as the real ones."""
-    return b"valence:test:\x00\r\n\xff" + number.to_bytes(4, "big")
-
-
-def run(server: RedisServer, scenario: Callable[[RedisTier], Awaitable[None]], timeout_seconds: float = 0.25) -> None:
-    """Run `scenario` on an event loop with a tier of its own; its end is bounded, too."""
-
-    async def main() -> None:
-        async with (
-            asyncio.timeout(GUARD_SECONDS),
-            RedisTier(server.url, timeout_seconds=timeout_seconds, ttl_seconds=100) as tier,
-        ):
-            await scenario(tier)
-
-    asyncio.run(main())
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Let the loop go round until `condition` holds; the guard ends it otherwise."""
-    while not condition():  # noqa: ASYNC110 - what Redis does sets no event of ours
-        await asyncio.sleep(0.01)
 
 
 async def stored(tier: RedisTier, client: Redis, count: int) -> None:
@@ -54,11 +23,6 @@ async def stored(tier: RedisTier, client: Redis, count: int) -> None:
 def calls(client: Redis, command: str) -> int:
     """How often Redis was sent this command."""
     return int(client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])
-
-
-def metric(name: str, **labels: str) -> float:
-    """Value of a metric of this process."""
-    return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 @pytest.fixture
@@ -76,7 +40,7 @@ def test_what_was_put_is_found(redis_server: RedisServer, client: Redis) -> None
         assert found == {key(3): answer(3), key(4): answer(4)}
         assert await tier.get([key(99)]) == {}
 
-    run(redis_server, scenario)
+    run(redis_server.url, scenario)
 
 
 def test_every_entry_expires(redis_server: RedisServer, client: Redis) -> None:
@@ -91,7 +55,7 @@ def test_every_entry_expires(redis_server: RedisServer, client: Redis) -> None:
         assert max(expiries) <= after + 100_000
         assert len(set(expiries)) > 50
 
-    run(redis_server, scenario)
+    run(redis_server.url, scenario)
 
 
 def test_concurrent_look_ups_travel_together(redis_server: RedisServer, client: Redis) -> None:
@@ -104,7 +68,7 @@ def test_concurrent_look_ups_travel_together(redis_server: RedisServer, client: 
         assert 1 <= calls(client, "mget") <= 5
         assert sum(entry["name"] == "valence" for entry in client.client_list()) <= 2
 
-    run(redis_server, scenario, timeout_seconds=1)
+    run(redis_server.url, scenario, timeout_seconds=1)
 
 
 def test_large_look_up_is_cut(redis_server: RedisServer, client: Redis) -> None:
@@ -116,7 +80,7 @@ def test_large_look_up_is_cut(redis_server: RedisServer, client: Redis) -> None:
         assert len(await tier.get(keys)) == len(keys)
         assert calls(client, "mget") == 3
 
-    run(redis_server, scenario, timeout_seconds=1)
+    run(redis_server.url, scenario, timeout_seconds=1)
 
 
 def test_hung_redis_is_waited_for_briefly(redis_server: RedisServer, client: Redis) -> None:
@@ -140,7 +104,7 @@ def test_hung_redis_is_waited_for_briefly(redis_server: RedisServer, client: Red
         assert metric("valence_redis_breaker_open") == 0
         assert await tier.get([key(0)]) == {key(0): answer(0)}
 
-    run(redis_server, scenario)
+    run(redis_server.url, scenario)
 
 
 def test_late_reply_is_never_taken_for_the_next(redis_server: RedisServer, client: Redis) -> None:
@@ -159,7 +123,7 @@ def test_late_reply_is_never_taken_for_the_next(redis_server: RedisServer, clien
             assert found.get(key(number + 1), answer(number + 1)) == answer(number + 1)
         assert await tier.get([key(7)]) == {key(7): answer(7)}
 
-    run(redis_server, scenario, timeout_seconds=0.02)
+    run(redis_server.url, scenario, timeout_seconds=0.02)
 
 
 def test_cancelled_look_up_spoils_no_other(redis_server: RedisServer, client: Redis) -> None:
@@ -173,7 +137,7 @@ def test_cancelled_look_up_spoils_no_other(redis_server: RedisServer, client: Re
         assert await stayer == {key(1): answer(1)}
         assert leaver.cancelled()
 
-    run(redis_server, scenario)
+    run(redis_server.url, scenario)
 
 
 def test_killed_redis_is_left_alone_until_it_is_back(redis_server: RedisServer) -> None:
@@ -193,7 +157,7 @@ def test_killed_redis_is_left_alone_until_it_is_back(redis_server: RedisServer) 
             await until(lambda: client.exists(key(2)))
             assert not client.exists(key(1))
 
-    run(redis_server, scenario)
+    run(redis_server.url, scenario)
 
 
 def test_waiting_writes_are_bounded(redis_server: RedisServer) -> None:
@@ -204,7 +168,7 @@ def test_waiting_writes_are_bounded(redis_server: RedisServer) -> None:
         tier.put((key(number), answer(number)) for number in range(MAX_PENDING_WRITES + 5))
         assert metric("valence_redis_writes_dropped_total") == dropped + 5
 
-    run(redis_server, scenario)
+    run(redis_server.url, scenario)
 
 
 def test_refused_writes_do_not_stop_reading(redis_server: RedisServer, client: Redis) -> None:
@@ -221,7 +185,7 @@ def test_refused_writes_do_not_stop_reading(redis_server: RedisServer, client: R
         assert not tier.open
         assert await tier.get([key(0), key(1)]) == {key(0): answer(0)}
 
-    run(redis_server, scenario)
+    run(redis_server.url, scenario)
 
 
 def test_hung_redis_does_not_hold_up_the_end(redis_server: RedisServer, client: Redis) -> None:
@@ -233,7 +197,7 @@ def test_hung_redis_does_not_hold_up_the_end(redis_server: RedisServer, client: 
         tier.put([(key(1), answer(1))])
         await asyncio.sleep(0)
 
-    run(redis_server, scenario)
+    run(redis_server.url, scenario)
 
 
 def test_breaker_stays_open_until_redis_answers(redis_server: RedisServer) -> None:
@@ -255,4 +219,140 @@ def test_breaker_stays_open_until_redis_answers(redis_server: RedisServer) -> No
         await until(lambda: not tier.open)
         assert metric("valence_redis_breaker_open") == 0
 
-    run(redis_server, scenario, timeout_seconds=0.05)
+    run(redis_server.url, scenario, timeout_seconds=0.05)
+
+
+def test_late_loop_reads_before_it_gives_up(redis_server: RedisServer, client: Redis) -> None:
+    """A process that got no CPU for longer than the timeout finds the reply waiting for it, and takes it."""
+
+    class Stall(asyncio.Protocol):
+        """Holds the loop up where it reads, behind which it looks at its timers (and Redis answers meanwhile)."""
+
+        def data_received(self, _: bytes) -> None:
+            redis_server.resume()
+            time.sleep(0.5)
+
+    async def scenario(tier: RedisTier) -> None:
+        await stored(tier, client, 1)
+        errors = metric("valence_redis_errors_total", operation="get")
+        ours, other = socket.socketpair()
+        transport, _ = await asyncio.get_running_loop().create_unix_connection(Stall, sock=ours)
+        redis_server.hang()
+        asked = asyncio.create_task(tier.get([key(0)]))
+        await until(lambda: tier._link.connection and tier._link.connection.calls)
+        other.send(b"stall")
+        found = await asked
+        transport.close()
+        other.close()
+        assert found == {key(0): answer(0)}
+        assert metric("valence_redis_errors_total", operation="get") == errors
+
+    run(redis_server.url, scenario)
+
+
+def test_keys_under_way_are_bounded(redis_server: RedisServer, client: Redis) -> None:
+    """Beyond the bound a look-up is a miss at once, is counted, and opens no breaker."""
+
+    async def scenario(tier: RedisTier) -> None:
+        await stored(tier, client, 1)
+        redis_server.hang()
+        most = asyncio.create_task(tier.get([key(number) for number in range(MAX_KEYS_ASKED)]))
+        await asyncio.sleep(0)
+        errors = metric("valence_redis_errors_total", operation="get")
+        assert await tier.get([key(0)]) == {}
+        assert not most.done()
+        assert metric("valence_redis_errors_total", operation="get") == errors + 1
+        assert not tier.open
+        assert await most == {}  # in time, too
+        redis_server.resume()
+        assert await tier.get([key(0)]) == {key(0): answer(0)}
+
+    run(redis_server.url, scenario, timeout_seconds=1)
+
+
+def test_redis_that_reads_nothing_is_sent_no_more(redis_server: RedisServer, client: Redis) -> None:
+    """What the kernel does not take is bounded: look-ups become misses at once, writes wait."""
+
+    async def scenario(tier: RedisTier) -> None:
+        await stored(tier, client, 1)
+        redis_server.hang()
+        huge = asyncio.create_task(tier.get([b"%d" % number + bytes(1_000_000) for number in range(20)]))
+        await until(lambda: tier._link.connection and tier._link.connection.paused)
+        assert await tier.get([key(0)]) == {}
+        tier.put([(key(1), answer(1))])
+        await asyncio.sleep(0)
+        assert not huge.done()
+        redis_server.resume()
+        assert await huge == {}
+        await until(lambda: client.exists(key(1)))
+
+    run(redis_server.url, scenario, timeout_seconds=5)
+
+
+def test_idle_connection_may_go(redis_server: RedisServer, client: Redis) -> None:
+    """Redis or something between closes idle connections: no failure, however often, and the next call is answered."""
+
+    async def scenario(tier: RedisTier) -> None:
+        for number in range(FAILURES_TO_OPEN):
+            tier.put([(key(number), answer(number))])
+            await until(lambda: not tier._writes and not tier._writing)
+            client.client_kill_filter(_type="normal", skipme=True)
+            await until(lambda: tier._link.connection is None)
+            assert not tier.open
+        errors = metric("valence_redis_errors_total", operation="get")
+        assert await tier.get([key(0)]) == {key(0): answer(0)}
+        assert metric("valence_redis_errors_total", operation="get") == errors
+
+    run(redis_server.url, scenario)
+
+
+def test_each_gets_its_own_whoever_leaves(redis_server: RedisServer, client: Redis) -> None:
+    """Thousands of look-ups, some given up at any moment, writes between them: right answers, and nobody is left."""
+    chance = random.Random(7)
+
+    async def ask(tier: RedisTier) -> None:
+        numbers = chance.choices(range(200), k=chance.randint(1, 8))
+        found = await tier.get([key(number) for number in numbers])
+        assert found == {key(number): answer(number) for number in numbers if number < 100}
+
+    async def scenario(tier: RedisTier) -> None:
+        await stored(tier, client, 100)
+        asking: list[asyncio.Task[None]] = []
+        for number in range(3_000):
+            asking.append(asyncio.create_task(ask(tier)))
+            if chance.random() < 0.3:
+                chance.choice(asking).cancel()
+            if chance.random() < 0.3:
+                tier.put([(key(number % 100), answer(number % 100))])
+            if chance.random() < 0.2:
+                await asyncio.sleep(0)
+        results = await asyncio.gather(*asking, return_exceptions=True)
+        assert {type(result) for result in results} == {type(None), asyncio.CancelledError}
+        assert tier._asked_keys == 0
+
+    run(redis_server.url, scenario, timeout_seconds=1)
+
+
+def test_cut_connections_leave_nobody_waiting(redis_server: RedisServer, client: Redis) -> None:
+    """However often Redis hangs up in the midst of it, each look-up ends, with the truth or with nothing."""
+    chance = random.Random(7)
+
+    async def ask(tier: RedisTier) -> bool:
+        numbers = chance.choices(range(100), k=4)
+        found = await tier.get([key(number) for number in numbers])
+        assert found in ({}, {key(number): answer(number) for number in numbers})
+        return bool(found)
+
+    async def scenario(tier: RedisTier) -> None:
+        await stored(tier, client, 100)
+        for _ in range(30):
+            asking = [asyncio.create_task(ask(tier)) for _ in range(50)]
+            for _ in range(chance.randint(0, 4)):
+                await asyncio.sleep(0)
+            await asyncio.to_thread(client.client_kill_filter, _type="normal", skipme=True)
+            await asyncio.gather(*asking)
+            assert tier._asked_keys == 0
+        await until(lambda: not tier.open)
+        assert await ask(tier)
+
+    run(redis_server.url, scenario, timeout_seconds=1)
