@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.redis_url import parse_redis_url
+
 PREFIX = "VALENCE_"
-PASSWORD = re.compile(r"//[^@/]*@")
+PASSWORD = re.compile(r"(?<=//).*(?=@)|(?<=[?&]password=)[^&']*")
 """The credentials in a URL: never to be logged."""
 MAX_PORT = 65_536
 MIN_DRIFT_TEXTS = 500
@@ -27,6 +29,11 @@ def _has_port(value: str) -> str:
 def _enough_or_none(value: int) -> int:
     if 0 < value < MIN_DRIFT_TEXTS:
         raise ValueError(f"should be 0 or at least {MIN_DRIFT_TEXTS}: chance alone looks like drift in fewer texts")
+    return value
+
+
+def _is_redis_url(value: str) -> str:
+    parse_redis_url(value)
     return value
 
 
@@ -52,7 +59,7 @@ class Settings(BaseSettings):
     max_batch_tokens: int = Field(128, ge=0, le=1_048_576)
     """Padded tokens of waiting texts that may share an inference; 128 saves a fifth of the CPU. 0: each text alone."""
 
-    redis_url: str | None = Field(None, pattern=r"^(rediss?|unix)://")
+    redis_url: Annotated[str, AfterValidator(_is_redis_url)] | None = None
     """Second cache tier shared by all pods, such as redis://:password@redis:6379/0. Unset: in-process only."""
     redis_timeout_seconds: float = Field(0.04, gt=0, le=1)
     """Time for one look-up in Redis; no request waits longer than this and a quarter. Too low: needless misses."""
@@ -105,7 +112,7 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as exc:
         lines = [
-            f"{PREFIX}{str(error['loc'][0]).upper()}={PASSWORD.sub('//***@', repr(error['input']))}: {error['msg']}"
+            f"{PREFIX}{str(error['loc'][0]).upper()}={PASSWORD.sub('***', repr(error['input']))}: {error['msg']}"
             for error in exc.errors()
         ]
         raise SettingsError("; ".join(lines)) from exc

@@ -17,6 +17,8 @@ from app.settings import Settings, SettingsError, read_settings, unknown_variabl
         ("VALENCE_LOG_LEVEL", "loud"),
         ("VALENCE_LOG_TEXTS", "perhaps"),
         ("VALENCE_CACHE_TTL_SECONDS", "0"),
+        ("VALENCE_REDIS_URL", "redis://redis:port/0"),
+        ("VALENCE_REDIS_URL", "redis://redis/0?timeout=1"),
         ("VALENCE_DRIFT_WINDOW_TEXTS", "499"),
         ("VALENCE_DRIFT_WINDOW_TEXTS", "50001"),
         ("VALENCE_DRIFT_WINDOW_SECONDS", "59"),
@@ -45,11 +47,21 @@ def test_every_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         read_settings()
 
 
-def test_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong URL is named without its credentials."""
-    monkeypatch.setenv("VALENCE_REDIS_URL", "http://user:secret@redis:6379/0")
-    with pytest.raises(SettingsError, match=r"VALENCE_REDIS_URL='http://\*\*\*@redis:6379/0'") as refused:
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://user:secret@redis:6379/0", "http://***@redis:6379/0"),
+        ("redis://:se/secret@redis:6379/0", "redis://***@redis:6379/0"),
+        ("redis://redis?password=secret&db=one", "redis://redis?password=***&db=one"),
+        ("redis://redis?db=one&password=secret", "redis://redis?db=one&password=***"),
+    ],
+)
+def test_password_is_not_shown(monkeypatch: pytest.MonkeyPatch, url: str, shown: str) -> None:
+    """A wrong URL is named without its credentials, even if they are not percent-encoded."""
+    monkeypatch.setenv("VALENCE_REDIS_URL", url)
+    with pytest.raises(SettingsError) as refused:
         read_settings()
+    assert f"VALENCE_REDIS_URL='{shown}': " in str(refused.value)
     assert "secret" not in str(refused.value)
 
 
