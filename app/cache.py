@@ -98,6 +98,8 @@ class MemoryCache:
 
     def put(self, items: Iterable[tuple[bytes, Answer]]) -> None:
         """Keep answers, and drop those least recently used until the bounds hold again."""
+        if not self._max_entries:
+            return
         for key, answer in items:
             old = self._entries.pop(key, None)
             if old is not None:

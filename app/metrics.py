@@ -124,6 +124,8 @@ BUILD_INFO = Gauge(
 MODEL_INFO = Gauge(
     "valence_model_info", "The model that is loaded; always 1.", ["name", "digest"], multiprocess_mode="livemax"
 )
+for _operation in ("get", "set"):
+    REDIS_ERRORS.labels(_operation)
 for _reason in REASONS:  # a series that appears with its first event has no rate at that event
     REJECTED.labels(_reason)
 

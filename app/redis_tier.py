@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import islice
+from time import perf_counter
 from typing import Self
 
 from hiredis import ReplyError
@@ -115,7 +116,7 @@ class RedisTier:
         since, self._asked_since = self._asked_since or now, 0.0
         keys = list({key: None for question in asked for key in question[0]})
         calls = [packed(b"MGET", *keys[at : at + MAX_KEYS_PER_CALL]) for at in range(0, len(keys), MAX_KEYS_PER_CALL)]
-        then = partial(self._looked_up, connection, asked, keys, now)
+        then = partial(self._looked_up, connection, asked, keys, perf_counter())
         self._link.send(connection, "get", b"".join(calls), len(calls), then, since=since)
 
     def _looked_up(
@@ -130,7 +131,7 @@ class RedisTier:
         try:
             if not isinstance(replies, Exception):
                 found = _read(keys, replies)
-                REDIS_GET_SECONDS.observe(self._loop.time() - sent)
+                REDIS_GET_SECONDS.observe(perf_counter() - sent)
                 self._breaker.succeeded()
         except ReplyError as exc:
             self._breaker.failed("get", exc)
@@ -152,9 +153,8 @@ class RedisTier:
         now = self._loop.time()
         sets = [packed(b"SET", key, pack(answer), b"PX", self._life()) for key, answer in items]
         self._writing = True
-        self._link.send(
-            connection, "set", b"".join(sets), len(items), partial(self._written, len(items), now), since=now
-        )
+        then = partial(self._written, len(items), perf_counter())  # the loop's own clock counts milliseconds
+        self._link.send(connection, "set", b"".join(sets), len(items), then, since=now)
 
     def _life(self) -> bytes:
         """Milliseconds for one entry."""
@@ -165,7 +165,7 @@ class RedisTier:
         if isinstance(replies, Exception):
             REDIS_DROPPED.inc(count)
             return
-        REDIS_SET_SECONDS.observe(self._loop.time() - sent)
+        REDIS_SET_SECONDS.observe(perf_counter() - sent)
         errors = [reply for reply in replies if isinstance(reply, ReplyError)]
         if errors:  # memory full, a read-only replica: that says nothing against reading
             REDIS_DROPPED.inc(len(errors))

@@ -192,6 +192,10 @@ class Scorer:
         REDIS_STAGE_SECONDS.observe(perf_counter() - began)
         if found:
             self._memory.put(found.items())
+            if len(recalled.keys) == 1:
+                recalled.answers, recalled.hits, recalled.missing = list(found.values()), 1, {}
+                CACHE_REDIS.count += 1
+                return
             hits = recalled.fill(found)
             recalled.hits += hits
             CACHE_REDIS.count += hits
