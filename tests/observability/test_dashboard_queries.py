@@ -1,0 +1,122 @@
+"""Every query of every panel returns data from a real Prometheus that scrapes the real service under load.
+
+Istio, kube-state-metrics, cAdvisor and redis_exporter do not run here: Prometheus scrapes their recorded pages.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from load.dashboard_queries import FILES, Query, panels, queries, read_dashboard, variables
+from load.prometheus import query_now, query_range
+from tests.conftest import RedisServer, Service, until
+from tests.observability.exporters import serve_recorded
+from tests.observability.prometheus_server import NAMESPACE, Prometheus, jobs
+from tests.observability.traffic import send_some
+
+GRAFANAS_OWN = {"__rate_interval": "10s"}
+"""What Grafana makes of a scrape interval of a second: four times that, and at least ten."""
+ALLOWED_EMPTY: dict[str, str] = {}
+"""`dashboard: panel (query)` -> why it has no data here."""
+
+
+def all_queries() -> dict[str, Query]:
+    """Each query as it is when a dashboard is opened, by its place."""
+    found = {}
+    for file in FILES:
+        dashboard = read_dashboard(file)
+        values = variables(dashboard, {"namespace": NAMESPACE, **GRAFANAS_OWN})
+        for panel in panels(dashboard):
+            for query in queries(panel, values):
+                found[f"{file.stem}: {query.panel} ({query.ref})"] = query
+    return found
+
+
+QUERIES = all_queries()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus, Service, RedisServer]]:
+    """Prometheus, the service with a small cache in memory, so that Redis is asked too, and that Redis."""
+    folder = tmp_path_factory.mktemp("observed")
+    redis = RedisServer(folder)
+    service = Service(
+        folder / "service.log",
+        VALENCE_REDIS_URL=redis.url,
+        VALENCE_CACHE_MAX_ENTRIES="50",
+        VALENCE_DRAIN_SECONDS="0",
+    )
+    try:
+        with serve_recorded() as exporters:
+            prometheus = Prometheus(folder, jobs(service.wait_ready().metrics_url, exporters))
+            try:
+                yield prometheus, service, redis
+            finally:
+                prometheus.stop()
+    finally:
+        service.stop()
+        redis.kill()
+
+
+def has_data(url: str, expr: str) -> bool:
+    """Whether it gives at least one number."""
+    return any(not math.isnan(float(series["value"][1])) for series in query_now(url, expr))
+
+
+@pytest.fixture(scope="module")
+def loaded(stack: tuple[Prometheus, Service, RedisServer]) -> tuple[str, set[str]]:
+    """The address of Prometheus, and which queries had no data though there was load until they should have."""
+    prometheus, service, redis = stack
+    until(lambda: set(prometheus.targets().values()) == {"up"}, "every target is scraped")
+    send_some(service.url)
+    redis.hang()  # errors, dropped writes and the open breaker are part of what is drawn
+    send_some(service.url)
+    redis.resume()
+    waiting = set(QUERIES)
+
+    def nothing_waits() -> bool:
+        send_some(service.url)
+        waiting.difference_update({place for place in waiting if has_data(prometheus.url, QUERIES[place].expr)})
+        return waiting <= set(ALLOWED_EMPTY)
+
+    with suppress(AssertionError):  # what still waits fails in a test of its own
+        until(nothing_waits, "all queries have data")
+    return prometheus.url, waiting
+
+
+@pytest.mark.parametrize("place", QUERIES)
+def test_a_query_returns_data(place: str, loaded: tuple[str, set[str]]) -> None:
+    """At least one number, and every label that the legend names."""
+    url, without_data = loaded
+    assert place not in without_data - set(ALLOWED_EMPTY), QUERIES[place].expr
+    named = set(re.findall(r"\{\{(\w+)\}\}", QUERIES[place].legend))
+    for series in query_now(url, QUERIES[place].expr):
+        assert named <= set(series["metric"]), f"{QUERIES[place].expr} gives {series['metric']}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_variables_offer_values(file: Path, loaded: tuple[str, set[str]]) -> None:
+    """Every list that a viewer chooses from has something in it."""
+    url, _ = loaded
+    dashboard = read_dashboard(file)
+    values = variables(dashboard, {"namespace": NAMESPACE})
+    for variable in dashboard["templating"]["list"]:
+        if variable["type"] == "query":
+            selector, label = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"]).groups()
+            selector = re.sub(r"\$(\w+)", lambda match: values[match[1]], selector)
+            offered = {series["metric"].get(label) for series in query_now(url, f"count by ({label}) ({selector})")}
+            assert offered
+            assert None not in offered, variable["name"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_annotations_can_be_asked(file: Path, loaded: tuple[str, set[str]]) -> None:
+    """They are queries that Prometheus understands; that nothing fires is no fault."""
+    url, _ = loaded
+    for annotation in read_dashboard(file)["annotations"]["list"]:
+        if "expr" in annotation:
+            query_range(url, annotation["expr"].replace("$namespace", NAMESPACE), 0, 1, 1)
