@@ -120,3 +120,15 @@ def test_annotations_can_be_asked(file: Path, loaded: tuple[str, set[str]]) -> N
     for annotation in read_dashboard(file)["annotations"]["list"]:
         if "expr" in annotation:
             query_range(url, annotation["expr"].replace("$namespace", NAMESPACE), 0, 1, 1)
+
+
+def test_pictures_are_drawn_of_it(loaded: tuple[str, set[str]], tmp_path: Path) -> None:
+    """One for each dashboard, small enough for a page, with as much on it as a drawn dashboard has."""
+    pytest.importorskip("matplotlib", reason="make load installs it with the group `load`")
+    from load.dashboards import main  # noqa: PLC0415
+
+    url, _ = loaded
+    assert main(["--prometheus", url, "--minutes", "1", "--scrape-seconds", "1", "--output", str(tmp_path)]) == 0
+    sizes = {picture.stem: picture.stat().st_size for picture in tmp_path.glob("*.png")}
+    assert set(sizes) == {file.stem for file in FILES}
+    assert all(20_000 < size < 200_000 for size in sizes.values()), sizes
