@@ -5,6 +5,8 @@ import time
 from asyncio import TimerHandle, get_running_loop
 from typing import TextIO
 
+from app.spans import Trace
+
 FLUSH_SECONDS = 0.05
 """How long a line may wait for others. A crash loses at most the lines of this time."""
 FLUSH_LINES = 1_000
@@ -31,7 +33,7 @@ class Clock:
 class RequestFacts:
     """What one line says."""
 
-    __slots__ = ("began", "fields", "request_id", "status", "timestamp")
+    __slots__ = ("began", "fields", "request_id", "status", "timestamp", "trace")
 
     def __init__(self, request_id: str, timestamp: str) -> None:
         self.request_id = request_id
@@ -40,6 +42,8 @@ class RequestFacts:
         self.status = CLIENT_CLOSED_REQUEST
         self.fields = ""
         """What the endpoint adds: members of a JSON object, each with a comma and a space behind it."""
+        self.trace: Trace | None = None
+        """Where the request is sampled."""
 
 
 class AccessLog:

@@ -22,6 +22,8 @@ from app.metrics import (
     QUEUE_SECONDS,
 )
 from app.model import Prediction
+from app.spans import Trace
+from app.tracing import Tracing
 
 WINDOW = 64
 """How far behind the oldest text to look for company of near length."""
@@ -43,6 +45,10 @@ class Job:
         self.queued_at = 0.0
         """When it was handed in, by `time.perf_counter`."""
 
+    def traces(self) -> Sequence[tuple[Trace, bool]]:
+        """The sampled requests that wait for it, and whether each was the one that handed it in."""
+        return ()
+
     def finish(self, outcome: Prediction | Exception) -> None:
         """Called once, on the event loop, unless the job was abandoned before it started."""
         raise NotImplementedError
@@ -62,8 +68,10 @@ class Batcher:
         threads: int,
         max_batch_tokens: int,
         max_queue_tokens: int,
+        tracing: Tracing | None = None,
     ) -> None:
         self._run = run
+        self._tracing = tracing
         self._max_batch_tokens = max_batch_tokens
         self._max_queue_tokens = max_queue_tokens
         self._loop = asyncio.get_running_loop()
@@ -173,6 +181,8 @@ class Batcher:
 
     def _finished(self, batch: list[Job], outcome: list[Prediction] | Exception, began: float, ended: float) -> None:
         """Back on the event loop: hand out the results."""
+        if self._tracing is not None:
+            self._tracing.batch(batch, began, ended, outcome if isinstance(outcome, Exception) else None)
         if isinstance(outcome, Exception):
             for job in batch:
                 job.finish(outcome)

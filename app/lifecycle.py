@@ -36,6 +36,7 @@ from app.redis_tier import RedisTier
 from app.scoring import Scorer
 from app.served import ServedTexts
 from app.settings import Settings
+from app.tracing import Tracing
 
 log = structlog.get_logger()
 
@@ -43,8 +44,9 @@ log = structlog.get_logger()
 class Lifecycle:
     """Owns what answers predictions, and knows whether it may. Raises PackageError for an unusable package."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tracing: Tracing | None = None) -> None:
         self.settings = settings
+        self.tracing = tracing
         self.package = Package(settings.model_dir)
         self.plan = plan_threads(workers=settings.workers, requested=settings.threads)
         self.golden_difference: float | None = None
@@ -152,6 +154,7 @@ class Lifecycle:
             threads=self.plan.threads,
             max_batch_tokens=settings.max_batch_tokens,
             max_queue_tokens=settings.max_queue_tokens,
+            tracing=self.tracing,
         )
         memory = MemoryCache(
             max_entries=settings.cache_max_entries,

@@ -20,6 +20,7 @@ from app.lifecycle import Lifecycle
 from app.log_config import configure_logging
 from app.metrics import BUILD_INFO, serve_metrics
 from app.middleware import ObserveRequests
+from app.otlp import start_tracing
 from app.predict import PredictEndpoint
 from app.server import AnswerAtOnce
 from app.settings import Settings, read_settings, unknown_variables
@@ -42,7 +43,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     settings = settings or read_settings()
     configure_logging(settings.log_level)
     BUILD_INFO.labels(VERSION, settings.revision, python_version(), onnxruntime.__version__).set(1)
-    lifecycle = Lifecycle(settings)
+    spans = start_tracing(VERSION)
+    lifecycle = Lifecycle(settings, spans.tracing if spans else None)
     endpoint = PredictEndpoint(lifecycle)
     access_log = AccessLog(enabled=settings.log_level in ("debug", "info"))
 
@@ -59,12 +61,16 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             finally:
                 await lifecycle.stop()
                 access_log.flush()
+                if spans is not None:
+                    spans.close()
 
     app = FastAPI(
         title="Valence",
         version=VERSION,
         summary="Sentiment predictions on CPUs.",
         lifespan=lifespan,
+        # FastAPI has instruments of its own: its spans would double ours, its logs hold what a refused request said.
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.add_exception_handler(HTTPException, not_found)

@@ -21,6 +21,7 @@ from app.metrics import IN_FLIGHT, LATENCY_BUCKETS, REQUEST_SECONDS, REQUESTS
 from app.predict import PATH, PredictEndpoint
 from app.recording import LoopCounter, LoopHistogram
 from app.replies import Headers, Reply, refusal
+from app.tracing import Answered
 
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 """What may be copied into headers and logs as it came."""
@@ -52,6 +53,7 @@ class ObserveRequests:
         self._timestamp = Clock()
         # Unique without a system call a request: random for the process, counted within it.
         self._id_prefix, self._id_number = os.urandom(8).hex(), count()
+        self._tracing = lifecycle.tracing
         self._in_flight = 0
         lifecycle.recorder.watch(IN_FLIGHT, lambda: self._in_flight)
         self._requests: dict[tuple[str, str, int], LoopCounter] = {}
@@ -65,9 +67,12 @@ class ObserveRequests:
             return
         facts = RequestFacts(self._request_id(scope["headers"]), self._timestamp())
         self._in_flight += 1
+        predicts = scope["path"] == PATH and scope["method"] == "POST"
+        if self._tracing is not None:
+            facts.trace = self._tracing.begin(scope["headers"], may_start=predicts)
         try:
-            if scope["path"] == PATH and scope["method"] == "POST":
-                await self._send(await self._endpoint(scope, receive), facts, send)
+            if predicts:
+                await self._send(await self._endpoint(scope, receive, facts.trace), facts, send)
             else:
                 scope.setdefault("state", {})["facts"] = facts
                 await self._app(scope, receive, self._with_headers(send, facts))
@@ -132,14 +137,23 @@ class ObserveRequests:
         seconds = time.perf_counter() - facts.began
         route = PATH if scope["path"] == PATH else self._route(scope)
         method = scope["method"] if scope["method"] in METHODS else "other"
-        self._count(route, method, facts.status, seconds)
+        histogram = self._count(route, method, facts.status)
+        if facts.trace is None or self._tracing is None:
+            histogram.observe(seconds)
+        else:
+            histogram.observe_with_exemplar(seconds, {"trace_id": facts.trace.trace_id})
+            facts.fields += f'"trace_id": "{facts.trace.trace_id}", '
+            status = facts.status if facts.status != CLIENT_CLOSED_REQUEST else None
+            answer = Answered(method, route, status, facts.began, seconds, facts.request_id)
+            self._tracing.end(facts.trace, scope, answer)
         if self._access_log.enabled:
             self._access_log.write(facts, method=method, route=route, seconds=seconds)
 
-    def _count(self, route: str, method: str, status: int, seconds: float) -> None:
+    def _count(self, route: str, method: str, status: int) -> LoopHistogram:
+        """Count a request; returns where its time belongs."""
         requests = self._requests.get((route, method, status)) or self._begin_series(route, method, status)
         requests.count += 1
-        self._seconds[route, status].observe(seconds)
+        return self._seconds[route, status]
 
     def _begin_series(self, route: str, method: str, status: int) -> LoopCounter:
         requests = self._requests[route, method, status] = LoopCounter(REQUESTS.labels(route, method, status))

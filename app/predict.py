@@ -24,6 +24,7 @@ from app.recent import RecentReplies
 from app.replies import JSON_TYPE, Reply, refusal
 from app.schemas import ErrorResponse, PredictResponse, RequestParser, predict_request
 from app.scoring import Abandoned, Scored
+from app.spans import Trace
 
 PATH = "/predict"
 LINGER_BYTES, LINGER_SECONDS = 16_777_216, 2.0
@@ -63,17 +64,17 @@ class PredictEndpoint:
             self.schema, max_texts=settings.max_texts, max_text_characters=settings.max_text_characters
         )
 
-    async def __call__(self, scope: Scope, receive: Receive) -> Reply:
+    async def __call__(self, scope: Scope, receive: Receive, trace: Trace | None = None) -> Reply:
         """Raises ClientDisconnect when the client leaves before its answer is there."""
         try:
             body = await self._read_body(scope, receive)
-            if (recent := self.recent(body)) is not None:
+            if (recent := self.recent(body, trace)) is not None:
                 return recent
             began = perf_counter()
             texts = self._parse(body)
             PARSE_SECONDS.observe(perf_counter() - began)
             scorer = self._lifecycle.scorer
-            recalled = scorer.recall(texts)
+            recalled = scorer.recall(texts, trace)
             if recalled.missing:
                 await scorer.ask_redis(recalled)
                 if recalled.missing:
@@ -81,6 +82,8 @@ class PredictEndpoint:
                 return self._reply(texts, recalled.scored())
         except AppError as exc:
             REJECTED.labels(exc.reason).inc()
+            if trace is not None:
+                trace.attributes["valence.rejected"] = exc.reason
             return refusal(exc)
         except Abandoned:
             raise ClientDisconnect from None
@@ -88,11 +91,13 @@ class PredictEndpoint:
         self._recent.put(body, reply)
         return reply
 
-    def recent(self, body: bytes) -> Reply | None:
+    def recent(self, body: bytes, trace: Trace | None = None) -> Reply | None:
         """The reply to a body that came within the last second, too."""
         reply = self._recent.get(body)
         if reply is not None:
             self._lifecycle.served.add_repeated(reply.answers)  # drift has seen these texts within the second
+            if trace is not None:
+                trace.repeated(len(reply.answers))
         return reply
 
     def _reply(self, texts: list[str], scored: Scored) -> Reply:
@@ -170,8 +175,9 @@ def router(endpoint: PredictEndpoint) -> APIRouter:
 
         Texts longer than the model's tokens are cut, and `X-Truncated` names them.
         """
-        reply = await endpoint(request.scope, request.receive)
-        request.state.facts.fields = reply.fields
+        facts = request.state.facts
+        reply = await endpoint(request.scope, request.receive, facts.trace)
+        facts.fields = reply.fields
         response = Response(status_code=reply.status)
         response.raw_headers, response.body = reply.headers, reply.body
         return response

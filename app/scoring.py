@@ -27,6 +27,7 @@ from app.metrics import (
 )
 from app.model import Answer, Prediction
 from app.redis_tier import RedisTier
+from app.spans import Trace
 from app.tokenization import Encoder, Tokens
 
 INLINE_CHARACTERS = 2_000
@@ -41,11 +42,12 @@ class Abandoned(Exception):
 class Wait:
     """One request, waiting for texts that are being scored."""
 
-    __slots__ = ("_left", "future")
+    __slots__ = ("_left", "future", "trace")
 
-    def __init__(self, texts: int, future: asyncio.Future[None]) -> None:
+    def __init__(self, texts: int, future: asyncio.Future[None], trace: Trace | None) -> None:
         self._left = texts
         self.future = future
+        self.trace = trace
 
     def landed(self) -> None:
         """One more of the texts has its answer."""
@@ -67,16 +69,22 @@ class Wait:
 class Flight(Job):
     """One text being scored, and the requests that wait for it."""
 
-    __slots__ = ("_scorer", "answer", "key", "truncated", "unknown_tokens", "waits")
+    __slots__ = ("_scorer", "answer", "key", "trace", "truncated", "unknown_tokens", "waits")
 
-    def __init__(self, scorer: "Scorer", key: bytes) -> None:
+    def __init__(self, scorer: "Scorer", key: bytes, trace: Trace | None) -> None:
         super().__init__([])
         self._scorer = scorer
         self.key = key
+        self.trace = trace
+        """Of the request that asked first."""
         self.waits: dict[Wait, None] = {}
         self.truncated = False
         self.unknown_tokens = 0
         self.answer: Answer | None = None
+
+    def traces(self) -> list[tuple[Trace, bool]]:
+        """The sampled requests that wait for it, and whether each was the one that asked first."""
+        return [(wait.trace, wait.trace is self.trace) for wait in self.waits if wait.trace is not None]
 
     def finish(self, outcome: Prediction | Exception) -> None:
         """Hand the answer, or the error, to everybody who waits, and keep an answer even if nobody does."""
@@ -111,9 +119,13 @@ class Recalled:
     missing: dict[bytes, str]
     """Key -> text still to be scored, each once."""
     hits: int
+    trace: Trace | None
 
     def fill(self, found: dict[bytes, Answer]) -> int:
-        """Set what was not known and has been found; returns to how many texts that answers."""
+        """Set what was not known and has been found; returns how many texts that answers."""
+        if len(self.keys) == 1:
+            self.answers = list(found.values())
+            return 1
         filled = 0
         for number, (key, answer) in enumerate(zip(self.keys, self.answers, strict=True)):
             if answer is None and key in found:
@@ -167,7 +179,7 @@ class Scorer:
             await self.infer(recalled)
         return recalled.scored()
 
-    def recall(self, texts: Sequence[str]) -> Recalled:
+    def recall(self, texts: Sequence[str], trace: Trace | None = None) -> Recalled:
         """What is kept in process: all that most requests need, without leaving the event loop."""
         began = perf_counter()
         keys, answers, missing = [], [], {}
@@ -180,8 +192,11 @@ class Scorer:
             answers.append(answer)
         hits = len(texts) - answers.count(None) if missing else len(texts)
         CACHE_MEMORY.count += hits
-        CACHE_SECONDS.observe(perf_counter() - began)
-        return Recalled(keys, answers, missing, hits)
+        ended = perf_counter()
+        CACHE_SECONDS.observe(ended - began)
+        if trace is not None:
+            trace.recalled(began, ended, len(texts), hits)
+        return Recalled(keys, answers, missing, hits, trace)
 
     async def ask_redis(self, recalled: Recalled) -> None:
         """Add what Redis knows, if there is one."""
@@ -189,14 +204,13 @@ class Scorer:
             return
         began = perf_counter()
         found = await self._redis.get(list(recalled.missing))
-        REDIS_STAGE_SECONDS.observe(perf_counter() - began)
+        ended = perf_counter()
+        REDIS_STAGE_SECONDS.observe(ended - began)
+        hits = recalled.fill(found) if found else 0
+        if recalled.trace is not None:
+            recalled.trace.asked_redis(began, ended, len(recalled.missing), hits)
         if found:
             self._memory.put(found.items())
-            if len(recalled.keys) == 1:
-                recalled.answers, recalled.hits, recalled.missing = list(found.values()), 1, {}
-                CACHE_REDIS.count += 1
-                return
-            hits = recalled.fill(found)
             recalled.hits += hits
             CACHE_REDIS.count += hits
             recalled.missing = {key: text for key, text in recalled.missing.items() if key not in found}
@@ -207,7 +221,9 @@ class Scorer:
         Raises as `score` does, and Abandoned when what `left` begins, watching whoever asked, ends first.
         """
         loop = self._deadlines.loop
-        wait = Wait(len(recalled.missing), loop.create_future())
+        wait = Wait(len(recalled.missing), loop.create_future(), recalled.trace)
+        if recalled.trace is not None:
+            recalled.trace.asked = perf_counter()
         flights = self._board(recalled.missing, wait)
         watcher = None
         if left is not None and not wait.future.done():
@@ -217,6 +233,10 @@ class Scorer:
         deadline = self._deadlines.begin(lambda: wait.fail(self._timed_out()))
         try:
             await wait.future
+        except Exception as exc:
+            if recalled.trace is not None:
+                recalled.trace.gave_up(type(exc).__name__)
+            raise
         finally:
             self._deadlines.end(deadline)
             if watcher is not None:
@@ -234,7 +254,7 @@ class Scorer:
         for key in missing:
             flight = self._flights.get(key)
             if flight is None:
-                flight = self._flights[key] = Flight(self, key)
+                flight = self._flights[key] = Flight(self, key, wait.trace)
                 fresh.append(flight)
             flight.waits[wait] = None
             flights.append(flight)
@@ -270,22 +290,24 @@ class Scorer:
         if self._redis is not None:
             self._redis.put(items)
 
-    def _encode(self, texts: Sequence[str]) -> tuple[list[Tokens], float]:
-        """The tokens of each text, and the seconds that it took; in any thread."""
+    def _encode(self, texts: Sequence[str]) -> tuple[list[Tokens], float, float]:
+        """The tokens of each text, and when it began and ended; in any thread."""
         began = perf_counter()
         encoded = [self._encoder.encode(text) for text in texts]
-        return encoded, perf_counter() - began
+        return encoded, began, perf_counter()
 
     async def _encode_in_thread(self, flights: list[Flight], texts: Sequence[str]) -> None:
         encoding = asyncio.get_running_loop().run_in_executor(self._tokenising, self._encode, texts)
         await asyncio.wait([encoding])
         self._submit(flights, encoding.result)
 
-    def _submit(self, flights: Sequence[Flight], encoded: Callable[[], tuple[list[Tokens], float]]) -> None:
+    def _submit(self, flights: Sequence[Flight], encoded: Callable[[], tuple[list[Tokens], float, float]]) -> None:
         """Hand tokenised flights to the model, but for those whose requests have all gone."""
         try:
-            encodings, seconds = encoded()
-            TOKENISE_SECONDS.observe(seconds)
+            encodings, began, ended = encoded()
+            TOKENISE_SECONDS.observe(ended - began)
+            if (trace := flights[0].trace) is not None:
+                trace.tokenised(began, ended, len(encodings), sum(len(tokens.ids) for tokens in encodings))
             for flight, tokens in zip(flights, encodings, strict=True):
                 flight.ids, flight.truncated, flight.unknown_tokens = tokens
             self._batcher.submit([flight for flight in flights if not flight.abandoned])
