@@ -6,9 +6,11 @@ from typing import Any, NamedTuple, Protocol
 
 from app.spans import Attributes, Ids, Span, Trace, new_id
 
-TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-"""https://www.w3.org/TR/trace-context/#traceparent-header"""
-SAMPLED = 1
+TRACEPARENT = re.compile(
+    rb"(?!ff)(?!00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f](?:[02468ace]|([13579bdf]))(-.*)?"
+)
+"""Trace id, span id, and a third group where the caller is sampled: the last bit of the flags. Later versions may have
+more behind that (https://www.w3.org/TR/trace-context/#traceparent-header)."""
 MAX_TRACESTATE_BYTES = 512
 FAILED = 500
 """The first status that is our fault: below it a span is not marked as an error, as the conventions want it."""
@@ -17,24 +19,6 @@ MAX_LINKS = 128
 """Of one batch; the SDK's own limit."""
 
 Headers = Iterable[tuple[bytes, bytes]]
-
-
-class Caller(NamedTuple):
-    """Who sent the request, by its `traceparent`."""
-
-    trace_id: int
-    span_id: int
-    sampled: bool
-
-
-def caller(headers: Headers) -> Caller | None:
-    """The one valid `traceparent`; None for none, several, or a malformed one, as the standard wants it."""
-    values = [value for name, value in headers if name == b"traceparent"]
-    match = TRACEPARENT.fullmatch(values[0].strip(b" \t")) if len(values) == 1 else None
-    if match is None or match[1] == b"ff" or (match[1] == b"00" and match[5]):
-        return None
-    trace_id, span_id = int(match[2], 16), int(match[3], 16)
-    return Caller(trace_id, span_id, bool(int(match[4], 16) & SAMPLED)) if trace_id and span_id else None
 
 
 class Answered(NamedTuple):
@@ -76,15 +60,17 @@ class Tracing:
 
     def begin(self, headers: Headers, *, may_start: bool) -> Trace | None:
         """The trace of a request, or None when it is not sampled. `may_start`: even if no caller has begun one."""
-        parent = caller(headers)
+        callers = [value for name, value in headers if name == b"traceparent"]
+        # Of several none can be believed, as the standard wants it, nor of course a malformed one.
+        parent = TRACEPARENT.fullmatch(callers[0]) if len(callers) == 1 else None
         if parent is None:
             trace_id = new_id(128)
             return Trace(trace_id, 0, "") if may_start and self._sampled(trace_id) else None
-        if not (parent.sampled if self._by_parent else self._sampled(parent.trace_id)):
+        if not (parent[3] if self._by_parent else self._sampled(int(parent[1], 16))):
             return None
         state = b",".join(value for name, value in headers if name == b"tracestate")
         kept = state.decode("latin-1") if len(state) <= MAX_TRACESTATE_BYTES else ""
-        return Trace(parent.trace_id, parent.span_id, kept)
+        return Trace(int(parent[1], 16), int(parent[2], 16), kept)
 
     def end(self, trace: Trace, scope: Mapping[str, Any], answer: Answered) -> None:
         """Hand on a request's spans, its own last."""
