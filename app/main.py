@@ -43,7 +43,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     settings = settings or read_settings()
     configure_logging(settings.log_level)
     BUILD_INFO.labels(VERSION, settings.revision, python_version(), onnxruntime.__version__).set(1)
-    spans = start_tracing(VERSION)
+    spans = start_tracing(VERSION, workers=settings.workers)
     lifecycle = Lifecycle(settings, spans.tracing if spans else None)
     endpoint = PredictEndpoint(lifecycle)
     access_log = AccessLog(enabled=settings.log_level in ("debug", "info"))

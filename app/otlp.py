@@ -5,6 +5,7 @@ answers without traces, and says why in its log.
 """
 
 import os
+from socket import gethostname
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ PROTOCOL = "http/protobuf"
 log = structlog.get_logger()
 
 
-def start_tracing(version: str) -> "OtlpSpans | None":
+def start_tracing(version: str, *, workers: int) -> "OtlpSpans | None":
     """Where spans go; None when nobody wants them, or they cannot be sent, which is logged as an error."""
     endpoint = _first(ENDPOINTS)
     if endpoint is None or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
@@ -32,7 +33,8 @@ def start_tracing(version: str) -> "OtlpSpans | None":
         _check(*endpoint)
         from app.otlp_export import OtlpSpans  # noqa: PLC0415 - time and memory that only tracing needs
 
-        spans = OtlpSpans(version)
+        # The host's name is the pod's in a cluster; several workers share it.
+        spans = OtlpSpans(version, gethostname() if workers == 1 else f"{gethostname()}:{os.getpid()}")
     except ImportError as exc:
         log.error("tracing_unavailable", reason=f"the extra `tracing` is not installed: {exc}")  # noqa: TRY400
         return None

@@ -5,8 +5,6 @@ endpoint, headers and timeout of the exporter (OTEL_EXPORTER_OTLP_*), size and d
 """
 
 import logging
-import os
-import socket
 import threading
 import time
 from collections.abc import Iterable
@@ -81,12 +79,15 @@ class OtlpSpans:
     `export` on the event loop only.
     """
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, instance: str) -> None:
         for name in TALKATIVE:
             logging.getLogger(name).addFilter(Seldom())
+        logging.getLogger("opentelemetry.trace.span").setLevel(logging.ERROR)  # warns with what callers sent
         self._ids = GivenIds()
         # Whether a request is sampled was decided before there was anything to make a span of.
-        self._provider = TracerProvider(ALWAYS_ON, _resource(version), shutdown_on_exit=False, id_generator=self._ids)
+        self._provider = TracerProvider(
+            ALWAYS_ON, _resource(version, instance), shutdown_on_exit=False, id_generator=self._ids
+        )
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("valence", version)
         sampler = TracerProvider(shutdown_on_exit=False).sampler  # the one that the environment names
@@ -133,12 +134,8 @@ def _parent(span: Span) -> Context:
     return set_span_in_context(NonRecordingSpan(parent), Context())
 
 
-def _resource(version: str) -> Resource:
+def _resource(version: str, instance: str) -> Resource:
     """Who sends these spans; what the environment says goes before what we would say."""
-    ours = {
-        "service.name": "valence",
-        "service.version": version,
-        "service.instance.id": f"{socket.gethostname()}:{os.getpid()}",  # several workers share the host
-    }
+    ours = {"service.name": "valence", "service.version": version, "service.instance.id": instance}
     theirs = OTELResourceDetector().detect().attributes
     return Resource.create({name: value for name, value in ours.items() if name not in theirs})

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,7 +78,7 @@ def test_missing_extra_is_named_and_stops_nothing() -> None:
     """Without the exporter's packages, the error names the extra that has them."""
     program = (
         "import sys; sys.modules['opentelemetry.exporter'] = None;"
-        "from app.otlp import start_tracing; assert start_tracing('1') is None"
+        "from app.otlp import start_tracing; assert start_tracing('1', workers=1) is None"
     )
     variables = os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
     said = subprocess.run(
@@ -139,7 +140,7 @@ def test_environment_names_the_sender(start_service: StartService, receiver: Rec
     until(lambda: receiver.spans, "a span arrives")
     resource = receiver.spans[0].resource
     assert (resource["service.name"], resource["service.version"]) == ("valence", "0.1.0")
-    assert resource["service.instance.id"]
+    assert resource["service.instance.id"] == socket.gethostname()
     ours.stop()
     receiver.spans.clear()
     named = start_service(

@@ -345,12 +345,13 @@ def test_other_routes_join_traces_but_start_none(traced: Service, receiver: Rece
 def test_no_text_leaves_the_process(traced: Service, receiver: Receiver) -> None:
     """Neither of predictions nor of refusals, paths, queries or headers; FastAPI's own telemetry stays off."""
     trace_id, headers = new_trace()
-    headers |= {"User-Agent": DIARY, "Referer": DIARY, "baggage": f"text={DIARY}", "Host": DIARY}
+    headers |= {"User-Agent": DIARY, "Referer": DIARY, "baggage": f"text={DIARY}", "Host": DIARY, "tracestate": DIARY}
     for body in ({"text": [DIARY]}, {"text": [DIARY, 1]}, {DIARY: 1}):
         plain_http.post(traced.url + "/predict", json=body, headers=headers)
     plain_http.get(traced.url + "/predict", params={"text": DIARY}, headers=headers)
     plain_http.get(traced.url + f"/static/{DIARY}", headers=headers)
     until(lambda: sum(span.kind == "server" for span in receiver.spans if span.trace_id == trace_id) == 5, "all are in")
     assert b"diary" not in receiver.raw
+    assert "diary" not in traced.log.read_text()
     assert {span.scope for span in receiver.spans} == {"valence"}
     assert receiver.paths == {"/v1/traces"}
