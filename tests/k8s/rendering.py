@@ -61,10 +61,11 @@ def all_but(*left_out: str) -> tuple[str, ...]:
 COMPOSITIONS: dict[str, tuple[str, ...]] = {
     "base": (),
     **{f"base+{name}": (name,) for name in COMPONENTS},
+    "traced": ("istio", "network-policies", "tracing", "tracing/istio", "tracing/network-policies"),
     "all, autoscaling": all_but("keda"),
     "all, keda": all_but("autoscaling"),
 }
-"""Name -> components: each alone, and as many together as can be."""
+"""Name -> components: each alone, one with its parts for those beside it, and as many together as can be."""
 
 ALL = (*OVERLAYS, *COMPOSITIONS)
 """Everything that is rendered and checked."""

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from opentelemetry.sdk import environment_variables
 
 from app.settings import PREFIX, Settings
 from tests.k8s.rendering import ALL, COMPOSITIONS, OVERLAYS, Object, api_templates, named, of_kind, rendered
@@ -26,11 +27,12 @@ def seconds(value: str) -> float:
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_setting_is_known_and_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each key of the ConfigMap and each variable of ours is a setting of the service, with a value that it takes."""
+    """Each key of the ConfigMap and each variable of ours is a setting of the service or of OpenTelemetry's SDK."""
     objects = rendered(name)
     api = named(objects, "Deployment", "valence")["spec"]["template"]["spec"]["containers"][0]
     environment = settings_of(objects) | {item["name"]: item["value"] for item in api["env"] if "value" in item}
-    assert set(environment) <= {PREFIX + field.upper() for field in Settings.model_fields}
+    theirs = set(vars(environment_variables))  # each constant has the name of its variable
+    assert {key for key in environment if key not in theirs} <= {PREFIX + key.upper() for key in Settings.model_fields}
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
     assert Settings().timeout == float(environment[PREFIX + "TIMEOUT"])

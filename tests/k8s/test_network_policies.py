@@ -67,8 +67,9 @@ def test_nothing_leaves_but_what_must(objects: list[Object], api: Peer, redis: P
         assert not may_connect(objects, pod, DNS, 443)
         assert not may_connect(objects, pod, OUTSIDE, 443)
         assert not may_connect(objects, pod, STRANGER, 80)
-    assert may_connect(objects, api, COLLECTOR, 4317)
-    assert not may_connect(objects, redis, COLLECTOR, 4317)
+    for port in (4317, 4318):
+        assert may_connect(objects, api, COLLECTOR, port)
+        assert not may_connect(objects, redis, COLLECTOR, port)
     assert not may_connect(objects, redis, api, 8000)
 
 
