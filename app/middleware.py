@@ -87,20 +87,21 @@ class ObserveRequests:
             self._in_flight -= 1
             self._record(scope, facts)
 
-    def answer_at_once(self, headers: Headers, body: bytes) -> bytes | None:
+    def answer_at_once(self, scope: Scope, body: bytes) -> bytes | None:
         """The answer to a prediction that repeats within a second, from its first header to its end; None for others.
 
-        For `app.server`, past ASGI; what is answered, measured and logged is the same.
+        For `app.server`, past ASGI; what is answered, measured, logged and traced is the same.
         """
         if self._lifecycle.draining or (reply := self._endpoint.recent(body)) is None:
             return None
-        facts = RequestFacts(self._request_id(headers), self._timestamp())
+        facts = RequestFacts(self._request_id(scope["headers"]), self._timestamp())
+        if self._tracing is not None:
+            facts.trace = self._tracing.begin(scope["headers"], may_start=True)
+            if facts.trace is not None:
+                facts.trace.repeated(len(reply.answers))
         facts.status, facts.fields = reply.status, reply.fields
         lines = [b"%b: %b\r\n" % header for header in self._headers(facts)]
-        seconds = time.perf_counter() - facts.began
-        self._count(PATH, "POST", reply.status, seconds)
-        if self._access_log.enabled:
-            self._access_log.write(facts, method="POST", route=PATH, seconds=seconds)
+        self._record(scope, facts)
         return b"".join([reply.head, *lines, b"\r\n", reply.body])
 
     async def _send(self, reply: Reply, facts: RequestFacts, send: Send) -> None:

@@ -14,12 +14,13 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]
 
-URL = b"/predict"
+PATH = "/predict"
+URL = PATH.encode()
 SLACK_SECONDS = 0.01
 """A timer may come a little early."""
 Headers = list[tuple[bytes, bytes]]
-AnswerAtOnce = Callable[[Headers, bytes], bytes | None]
-"""Headers and body of a POST to `URL` -> its answer from the first header to the end, or None: not known at once."""
+AnswerAtOnce = Callable[[Any, bytes], bytes | None]
+"""Scope and body of a POST to `URL` -> its answer from the first header to the end, or None: not known at once."""
 STATE_KEY = "answer_at_once"
 """Where the lifespan leaves that function; without it this is plain uvicorn."""
 
@@ -114,7 +115,8 @@ class Protocol(HttpToolsProtocol):
         assert self._answer is not None
         assert self._held is not None
         try:
-            return self._answer(self.headers, self._held)
+            self.scope["method"], self.scope["path"] = "POST", PATH
+            return self._answer(self.scope, self._held)
         except Exception:
             self.logger.exception("answer_at_once failed")
             return None

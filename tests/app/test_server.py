@@ -4,7 +4,7 @@ import asyncio
 import re
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from typing import Any
 
@@ -14,8 +14,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from starlette.types import Scope
 
-from app.server import STATE_KEY, Headers, Protocol
+from app.server import STATE_KEY, AnswerAtOnce, Protocol
 from tests.conftest import Service, StartService, free_port, until
 
 BODY = b'{"text": ["A perfectly repeatable film."]}'
@@ -206,7 +207,7 @@ def send_until_blocked(connection: socket.socket, data: bytes) -> int:
 
 
 @contextmanager
-def small_server(answer: Callable[[Headers, bytes], bytes | None], **options: Any) -> Iterator[int]:
+def small_server(answer: AnswerAtOnce, **options: Any) -> Iterator[int]:
     """A uvicorn with our protocol around an application of three lines; gives its port."""
 
     async def long_way(request: Request) -> PlainTextResponse:
@@ -231,7 +232,7 @@ def small_server(answer: Callable[[Headers, bytes], bytes | None], **options: An
         thread.join()
 
 
-def short_way(_: Headers, body: bytes) -> bytes | None:
+def short_way(_: Scope, body: bytes) -> bytes | None:
     """Knows one body, and has a bug for another."""
     if body == b"bug":
         raise RuntimeError(body)
