@@ -11,8 +11,9 @@ RUN python -m venv /poetry && /poetry/bin/pip install --quiet --disable-pip-vers
     poetry==2.5.1 poetry-plugin-export==1.10.1
 WORKDIR /lock
 COPY pyproject.toml poetry.lock ./
+# With the extra `tracing`: one variable turns traces on, and 9 MB are no reason for a second image.
 # The export group without torch: PyPI's brings gigabytes of CUDA on Linux (see the Makefile).
-RUN /poetry/bin/poetry export --only main > main.txt && \
+RUN /poetry/bin/poetry export --only main --extras tracing > main.txt && \
     /poetry/bin/poetry export --with export | \
     awk '/^[a-z]/ {wanted = !/^(torch==|triton==|nvidia-|cuda-)/} wanted' > export.txt && \
     sed -n 's/^torch = "\(.*\)"/torch==\1/p' pyproject.toml > torch.txt
@@ -47,10 +48,11 @@ RUN python -m venv --without-pip /venv && \
     pip --python /venv/bin/python install --quiet --disable-pip-version-check --no-cache-dir --no-compile \
       --no-deps --require-hashes -r main.txt
 # What no request ever imports (found by `python -X importtime`, held by tests/e2e/test_image.py): tokenizers' and
-# onnxruntime's clients for model hubs, alternatives to what uvicorn uses here, test suites, tools, C headers.
+# onnxruntime's clients for model hubs, alternatives to what uvicorn uses here, gRPC's part of OTLP, test suites, tools,
+# C headers.
 RUN pip --python /venv/bin/python uninstall --quiet --yes \
-      certifi charset-normalizer filelock flatbuffers fsspec h11 hf-xet huggingface-hub idna packaging protobuf pyyaml \
-      requests tqdm urllib3 2>&1 | { grep -v 'as root' || true; } && \
+      filelock flatbuffers fsspec googleapis-common-protos h11 hf-xet huggingface-hub packaging pyyaml \
+      tqdm 2>&1 | { grep -v 'as root' || true; } && \
     cd /venv/lib/python3*/site-packages && \
     rm -rf numpy/f2py numpy/distutils numpy/testing numpy/random numpy/ma numpy/polynomial numpy/fft \
       numpy/_core/include numpy/_core/lib \

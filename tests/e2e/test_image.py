@@ -50,8 +50,9 @@ def test_a_code_change_rebuilds_the_last_layer_only(image: str) -> None:
 
 @pytest.fixture(scope="module")
 def traced(image: str) -> Iterator[Stack]:
-    """One pod that logs each module it imports, and its requests done."""
-    with Stack("valence-e2e-traced", overlay("dev"), image=image, pods=1, PYTHONPROFILEIMPORTTIME="1") as stack:
+    """One pod that logs each module it imports, and its requests done; it sends spans to where nobody listens."""
+    variables = {"PYTHONPROFILEIMPORTTIME": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+    with Stack("valence-e2e-traced", overlay("dev"), image=image, pods=1, **variables) as stack:
         yield stack
 
 
@@ -60,6 +61,7 @@ def test_every_distribution_in_the_image_is_imported(traced: Stack) -> None:
     pod = traced.api[0]
     assert pod.predict("a text").status_code == 200
     log = command("sh", "-c", f"podman logs {pod.name} 2>&1")
+    assert '"event": "tracing"' in log
     imported = {match.split(".")[0] for match in re.findall(r"import time:.*\| +(\S+)", log)}
     distributions: dict[str, list[str]] = json.loads(pod.execute("python", "-c", LIST_MODULES))
     assert "fastapi" in distributions
