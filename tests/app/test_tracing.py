@@ -1,7 +1,6 @@
 """Traces of the running service, as a real OTLP receiver decodes them."""
 
 import json
-import re
 import secrets
 import socket
 import time
@@ -11,12 +10,14 @@ from itertools import pairwise
 
 import httpx
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.app import plain_http
 from tests.app.otlp_receiver import FAST, Received, Receiver, receiving
 from tests.conftest import RedisServer, Service, StartService, until
 
 COLD = ("POST /predict", "cache", "tokenise", "queue", "inference")
+COUNT = 'http_request_duration_seconds_count{route="/predict",status="200"}'
 DIARY = "my neighbour's diary"
 BUSY = ["quite a long story " * 200 + str(number) for number in range(16)]
 
@@ -309,6 +310,7 @@ def test_client_that_leaves(traced: Service, receiver: Receiver) -> None:
 def test_trace_is_found_from_log_and_histogram(traced: Service, receiver: Receiver) -> None:
     """The log line has its id, and so has an exemplar of the latency histogram for whoever reads OpenMetrics."""
     trace_id, headers = new_trace()
+    counted = traced.metric(COUNT)
     predict(traced, "to be found", **headers, **{"X-Request-ID": "found-1"})
     receiver.span(trace_id, "POST /predict")
     until(lambda: "found-1" in traced.log.read_text(), "the line is written")
@@ -317,13 +319,12 @@ def test_trace_is_found_from_log_and_histogram(traced: Service, receiver: Receiv
     openmetrics = plain_http.get(traced.metrics_url, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert openmetrics.headers["Content-Type"].startswith("application/openmetrics-text")
     assert openmetrics.text.endswith("# EOF\n")
-    exemplars = re.findall(
-        r'^http_request_duration_seconds_bucket\{le="[^"]+",route="/predict",status="200"\} \S+ '
-        r'# \{trace_id="(\w+)"\} \S+ \S+$',
-        openmetrics.text,
-        re.MULTILINE,
-    )
-    assert trace_id in exemplars
+    samples = [sample for family in text_string_to_metric_families(openmetrics.text) for sample in family.samples]
+    (bucket,) = (sample for sample in samples if sample.exemplar and sample.exemplar.labels == {"trace_id": trace_id})
+    assert bucket.name == "http_request_duration_seconds_bucket"
+    assert (bucket.labels["route"], bucket.labels["status"]) == ("/predict", "200")
+    assert bucket.exemplar.value == pytest.approx(lines[0]["latency_ms"] / 1000, abs=1e-6)
+    assert traced.metric(COUNT) == counted + 1
     assert "trace_id" not in plain_http.get(traced.metrics_url).text
 
 
