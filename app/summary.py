@@ -157,7 +157,8 @@ def router(lifecycle: Lifecycle) -> APIRouter:
 
 def requests(samples: Samples) -> Requests:
     """Counts by route, method and status, the most frequent first."""
-    counts = [RouteCount(**labels, count=int(value)) for labels, value in samples.get("http_requests_total", [])]
+    series = samples.get("http_requests_total", [])
+    counts = [RouteCount(**labels, count=int(value)) for labels, value in series if value]
     return Requests(
         total=sum(item.count for item in counts),
         in_flight=total(samples, "http_requests_in_flight"),

@@ -63,6 +63,16 @@ def test_redis_is_bounded_forgetful_and_closed(redis_port: int) -> None:
     assert ask(redis_port, "ping", password=None)[0].startswith("NOAUTH")
 
 
+def hurried(rules: Path, folder: Path) -> Path:
+    """A copy of a rule file whose groups are evaluated each second: those of days wait two minutes otherwise."""
+    content = yaml.safe_load(rules.read_text(encoding="utf-8"))
+    for group in content["groups"]:
+        group["interval"] = "1s"
+    copy = folder / rules.name
+    copy.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return copy
+
+
 class Prometheus:
     """Prometheus with the container's arguments; only paths and addresses differ."""
 
@@ -91,7 +101,9 @@ class Prometheus:
             text = text.replace(name, address)
         configuration = yaml.safe_load(text)
         configuration["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}
-        configuration["rule_files"] = [str(source.parent / file) for file in configuration["rule_files"]]
+        configuration["rule_files"] = [
+            str(hurried(source.parent / file, folder)) for file in configuration["rule_files"]
+        ]
         written = folder / "prometheus.yml"
         written.write_text(yaml.safe_dump(configuration), encoding="utf-8")
         return written
