@@ -1,6 +1,6 @@
 """A benchmark that holds between machines: ratios of sides that take turns on the same cores with the same model.
 
-`make bench`, or python -m load.bench [--rounds 5] [--seconds 5] [--only hits,redis,misses,mix] [--json FILE].
+`make bench`, or python -m load.bench [--rounds 5] [--seconds 5] [--only hits,misses] [--json FILE].
 Linux only: CPU time and memory are read from /proc. load/README.md says what each side is.
 """
 
@@ -8,23 +8,18 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from load.bench_client import ClientError
+from load.bench_plan import SCENARIOS, Plan, make_plan
 from load.bench_process import ProcessError
 from load.bench_ratios import as_json, figure_lines, ratio_lines
-from load.bench_sides import ROOT, Figures, Load, Machine, empty, measure, measure_raw, service, usual
+from load.bench_sides import ROOT, Machine
 from load.machine import describe_machine
-
-SCENARIOS = ("hits", "redis", "misses", "mix")
-Plan = dict[str, dict[str, Callable[[], Figures]]]
-"""Scenario -> side -> how to measure it once."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,68 +50,6 @@ def find_machine() -> Machine:
     """The first two cores that we may use: one for servers, one for the client; with a single core both share it."""
     cores = sorted(os.sched_getaffinity(0))
     return Machine(frozenset(cores[:1]), frozenset(cores[1:2] or cores), shutil.which("redis-server"))
-
-
-def make_plan(options: argparse.Namespace, machine: Machine, scratch: Path) -> tuple[Plan, list[str]]:
-    """Everything to be measured, and a note on everything that cannot be."""
-    model, seconds = options.model_dir, options.seconds
-    hits = Load("hits", 32, seconds, pinned=True)
-    mix = Load("mix", 10, seconds, pinned=False)
-    plan: Plan = {
-        "hits": {
-            "service": partial(measure, machine, service(model), hits),
-            "service, no access log": partial(measure, machine, service(model, log_level="warning"), hits),
-            "empty app": partial(measure, machine, empty(), hits),
-        },
-        "redis": {
-            "service": partial(measure, machine, service(model, redis=True, cache_max_entries="0"), hits),
-            "empty app": partial(measure, machine, empty(), hits),
-        },
-        "misses": _misses(options, machine),
-        "mix": {"service": partial(measure, machine, service(model, redis=True), mix)},
-    }
-    notes = []
-    if options.full_size is None:
-        notes.append("not measured: our service with a full-size model (--full-size PACKAGE)")
-    else:
-        plan["mix"]["service, full size"] = partial(measure, machine, service(options.full_size, redis=True), mix)
-    if not options.usual_python.exists():
-        notes.append(f"not measured: the usual way, since {options.usual_python} is not there (make install-export)")
-    elif "mix" in options.only:
-        checkpoint = options.checkpoint or _random_checkpoint(options.usual_python, model, scratch)
-        plan["mix"]["usual way"] = partial(measure, machine, usual(options.usual_python, checkpoint), mix)
-    if machine.redis_program is None:
-        notes.append("not measured: hits from Redis and the mix, since redis-server is not installed")
-        del plan["redis"], plan["mix"]
-    return {name: sides for name, sides in plan.items() if name in options.only}, notes
-
-
-def _misses(options: argparse.Namespace, machine: Machine) -> dict[str, Callable[[], Figures]]:
-    """Raw runs use as many threads and texts a batch as the service did in the rounds so far."""
-    seen = {"batch_texts": 1}
-    threads = len(machine.both)
-
-    def served(clients: int) -> Figures:
-        load = Load("misses", clients, options.seconds, pinned=False)
-        figures = measure(machine, service(options.model_dir, threads=str(threads)), load)
-        if clients > 1:
-            seen["batch_texts"] = max(1, round(figures["batch_texts_sum"] / figures["batch_texts_count"]))
-        return figures
-
-    def raw() -> Figures:
-        figures = measure_raw(
-            machine, options.model_dir, threads=threads, batch_texts=seen["batch_texts"], seconds=options.seconds
-        )
-        return figures | {"batch_texts": seen["batch_texts"], "threads": threads}
-
-    return {"service, 64 clients": partial(served, 64), "service, 1 client": partial(served, 1), "onnxruntime": raw}
-
-
-def _random_checkpoint(python: Path, model_dir: Path, scratch: Path) -> Path:
-    folder = scratch / "full-size"
-    command = [str(python), "-m", "load.usual_checkpoint", str(folder), str(model_dir / "tokenizer.json")]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # noqa: S603 - our own program
-    return folder
 
 
 def run_plan(plan: Plan, rounds: int) -> dict[str, dict[str, list[Mapping[str, float]]]]:
@@ -155,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
         "--model-dir", type=Path, default=ROOT / "models" / "distilbert-sst2-mini", help="model package"
     )
     parser.add_argument("--full-size", type=Path, help="a full-size model's package, for the comparison of equals")
+    parser.add_argument("--same-file", type=Path, help="the folder that load.other_servers.same_file wrote")
+    parser.add_argument("--others", type=Path, help="the folder that load/other_servers/install.sh filled")
     parser.add_argument("--checkpoint", type=Path, help="the usual way's checkpoint (random full-size weights)")
     parser.add_argument(
         "--usual-python", type=Path, default=ROOT / ".venv-export" / "bin" / "python", help="Python with PyTorch"

@@ -41,21 +41,23 @@ class Run:
     server_cpu_seconds: float = 0.0
 
 
-def request_bytes(text: str) -> bytes:
-    """The whole POST /predict for one text."""
-    body = json.dumps({"text": [text]}).encode()
-    head = ("POST /predict HTTP/1.1", "host: bench", "content-type: application/json", f"content-length: {len(body)}")
-    return "\r\n".join((*head, "", "")).encode() + body
+def request_bytes(
+    text: str, path: str = "/predict", body: Callable[[str], object] = lambda text: {"text": [text]}
+) -> bytes:
+    """The whole POST for one text; other servers want it at another `path` in another `body`."""
+    content = json.dumps(body(text)).encode()
+    head = (f"POST {path} HTTP/1.1", "host: bench", "content-type: application/json", f"content-length: {len(content)}")
+    return "\r\n".join((*head, "", "")).encode() + content
 
 
-def warm_requests(texts: Sequence[str]) -> Iterator[bytes]:
+def warm_requests(texts: Sequence[str], request: Callable[[str], bytes] = request_bytes) -> Iterator[bytes]:
     """The same requests again and again."""
-    return cycle([request_bytes(text) for text in texts])
+    return cycle([request(text) for text in texts])
 
 
-def cold_requests(texts: Sequence[str], first: int) -> Iterator[bytes]:
+def cold_requests(texts: Sequence[str], first: int, request: Callable[[str], bytes] = request_bytes) -> Iterator[bytes]:
     """Requests never sent before, as long as `first` lies beyond every nonce used so far."""
-    parts = [request_bytes(cold_text(text, NONCE)).split(NONCE.encode()) for text in texts]
+    parts = [request(cold_text(text, NONCE)).split(NONCE.encode()) for text in texts]
     for number in count(first):
         head, tail = parts[number % len(parts)]
         yield b"%b%010d%b" % (head, number, tail)

@@ -89,14 +89,15 @@ class Program:
         return sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 
     def _stats(self) -> dict[int, list[str]]:
-        """For each process of its session, the fields of /proc/PID/stat behind the name, from the state on."""
-        found = {}
+        """For it and its descendants, the fields of /proc/PID/stat behind the name: state, parent, group, ..."""
+        every = {}
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(FileNotFoundError, ProcessLookupError):  # others end while we look
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[3]) == self._process.pid:
-                    found[int(folder.name)] = fields
-        return found
+                every[int(folder.name)] = (folder / "stat").read_text().rpartition(")")[2].split()
+        family = {self._process.pid}
+        while grown := {pid for pid, fields in every.items() if int(fields[1]) in family} - family:
+            family |= grown
+        return {pid: every[pid] for pid in family if pid in every}
 
     def stop(self) -> None:
         """Stop it at once, as Ctrl-C does, and by force if it does not heed that."""
@@ -105,8 +106,10 @@ class Program:
             try:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.kill()
                 self._process.wait()
+        with suppress(ProcessLookupError):  # children that outlive their parent
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._log.close()
 
 

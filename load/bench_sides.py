@@ -66,10 +66,10 @@ class Load:
     seconds: float
     pinned: bool
 
-    def requests(self) -> Iterator[bytes]:
-        """A fresh, endless stream of requests."""
+    def requests(self, request: Callable[[str], bytes] = request_bytes) -> Iterator[bytes]:
+        """A fresh, endless stream of requests, each made by `request` from its text."""
         texts = load_texts()
-        warm, cold = warm_requests(texts["warm"]), cold_requests(texts["cold"], next(_nonces))
+        warm, cold = warm_requests(texts["warm"], request), cold_requests(texts["cold"], next(_nonces), request)
         streams = {"hits": warm, "misses": cold, "mix": mixed_requests(warm, cold, CACHE_RATE, seed=next(_nonces))}
         return streams[self.kind]
 
@@ -85,6 +85,8 @@ class Side:
     redis: bool = False
     metrics_port: int | None = None
     """Where the service tells its own counts; the other sides have none."""
+    request: Callable[[str], bytes] = request_bytes
+    """The request for one text, as this server takes it."""
 
 
 def service(model_dir: Path, *, redis: bool = False, **settings: str) -> Side:
@@ -145,8 +147,8 @@ def measure(machine: Machine, side: Side, load: Load) -> Figures:
         stack.callback(program.stop)
         stack.enter_context(on_cores(client_cores))
         if load.kind != "misses":
-            drive(port, iter([request_bytes(text) for text in load_texts()["warm"]]), clients=load.clients)
-        requests = load.requests()
+            drive(port, iter([side.request(text) for text in load_texts()["warm"]]), clients=load.clients)
+        requests = load.requests(side.request)
         drive(port, requests, clients=load.clients, seconds=min(WARM_UP_SECONDS, load.seconds))
         before = read_metrics(side)
         run = drive(port, requests, clients=load.clients, seconds=load.seconds, server_cpu=program.cpu_seconds)

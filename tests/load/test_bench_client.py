@@ -4,6 +4,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 
@@ -99,6 +100,15 @@ def test_cold_requests_never_repeat() -> None:
         assert declared is not None
         assert int(declared[1]) == len(body)
         json.loads(body)
+
+
+def test_request_for_another_server_has_its_path_and_body() -> None:
+    """Cold ones, too."""
+    request = partial(request_bytes, path="/classify", body=lambda text: {"input": [text]})
+    head, _, body = next(cold_requests(["one"], 7, request)).partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /classify HTTP/1.1\r\n")
+    assert json.loads(body) == {"input": ["one Ticket 0000000007."]}
+    assert f"content-length: {len(body)}".encode() in head
 
 
 def test_mix_has_its_share_of_warm_requests() -> None:

@@ -30,6 +30,19 @@ def test_side_that_was_not_measured_gives_no_ratio() -> None:
     assert paired(Ratio("x", "hits", ("a", "rate"), ("c", "rate")), RESULTS) is None
 
 
+def test_best_rival_of_each_round_counts() -> None:
+    """Whichever it is in that round, and whether or not all of them were measured."""
+    ratio = Ratio("x", "hits", ("a", "rate"), ("b", "rate"), rivals=("c", "d"))
+    sides = {
+        "a": [{"rate": 8.0}, {"rate": 6.0}],
+        "b": [{"rate": 2.0}, {"rate": 3.0}],
+        "c": [{"rate": 4.0}, {"rate": 1.0}],
+    }
+    assert paired(ratio, {"hits": sides}) == pytest.approx([2.0, 2.0])
+    del sides["b"]
+    assert paired(ratio, {"hits": sides}) == pytest.approx([2.0, 6.0])
+
+
 def test_spread_is_median_and_quartiles() -> None:
     """An outlier moves neither."""
     found = spread([3.0, 1.0, 2.0, 4.0, 1000.0])
