@@ -18,7 +18,7 @@ from load.texts import cold_text
 
 STUCK_SECONDS = 120
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-OK = b"HTTP/1.1 200"
+OK = 200
 NONCE = "9999999999"
 """Stands for the nonce while a request is made ready; each nonce has as many digits, so lengths stay."""
 
@@ -70,10 +70,10 @@ def mixed_requests(warm: Iterator[bytes], cold: Iterator[bytes], cache_rate: flo
         yield next(warm if chance() < cache_rate else cold)
 
 
-class _Connection:
+class Connection:
     """One kept-alive connection with at most one request under way."""
 
-    __slots__ = ("_missing", "_received", "ok", "sent_at", "socket")
+    __slots__ = ("_missing", "_received", "sent_at", "socket", "status")
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
@@ -81,7 +81,7 @@ class _Connection:
         self._received = b""
         self._missing = 0
         self.sent_at = 0.0
-        self.ok = False
+        self.status = 0
 
     def receive(self) -> bool:
         """Read what is there; True when the answer is complete."""
@@ -98,7 +98,7 @@ class _Connection:
         length = LENGTH.search(self._received, 0, end + 2)
         if length is None:
             raise ClientError(f"an answer without Content-Length: {self._received[:200]!r}")
-        self.ok = self._received.startswith(OK)
+        self.status = int(self._received[9:12])
         self._missing = end + 4 + int(length[1]) - len(self._received)
         self._received = b""
         return self._missing <= 0
@@ -116,7 +116,7 @@ def drive(
 
     `server_cpu` gives the CPU seconds that the server has used so far. Raises ClientError.
     """
-    connections = [_Connection(port) for _ in range(clients)]
+    connections = [Connection(port) for _ in range(clients)]
     try:
         return _Driver(requests, seconds, server_cpu).run(connections)
     finally:
@@ -136,7 +136,7 @@ class _Driver:
         self._deadline = self._began + seconds
         self._ended = False
 
-    def run(self, connections: Sequence[_Connection]) -> Run:
+    def run(self, connections: Sequence[Connection]) -> Run:
         """Drive the connections until nothing is under way any more."""
         under_way = sum(self._send(connection) for connection in connections)
         by_number = {connection.socket.fileno(): connection for connection in connections}
@@ -155,16 +155,16 @@ class _Driver:
             self._end()
         return self._run
 
-    def _next(self, connection: _Connection) -> bool:
+    def _next(self, connection: Connection) -> bool:
         """Note the answer that has come; True when another request is under way in its place."""
         arrived = time.perf_counter()
         self._run.latencies.append(arrived - connection.sent_at)
-        self._run.failures += not connection.ok
+        self._run.failures += connection.status != OK
         if arrived >= self._deadline and not self._ended:
             self._end()
         return not self._ended and self._send(connection)
 
-    def _send(self, connection: _Connection) -> bool:
+    def _send(self, connection: Connection) -> bool:
         request = next(self._requests, None)
         if request is None:
             return False

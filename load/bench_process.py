@@ -85,8 +85,11 @@ class Program:
 
     def peak_rss_mb(self) -> float:
         """Sum over its processes of the largest resident size; pages that they share count in each."""
-        status = "".join(Path(f"/proc/{pid}/status").read_text() for pid in self._stats())
-        return sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+        return resident_mb(self.pids(), "VmHWM")
+
+    def pids(self) -> list[int]:
+        """All its processes at this moment."""
+        return list(self._stats())
 
     def _stats(self) -> dict[int, list[str]]:
         """For it and its descendants, the fields of /proc/PID/stat behind the name: state, parent, group, ..."""
@@ -111,6 +114,12 @@ class Program:
         with suppress(ProcessLookupError):  # children that outlive their parent
             os.killpg(self._process.pid, signal.SIGKILL)
         self._log.close()
+
+
+def resident_mb(pids: Sequence[int], field: str = "VmRSS") -> float:
+    """Sum of the resident sizes of these processes, or of another line of /proc/PID/status in kB."""
+    status = "".join(Path(f"/proc/{pid}/status").read_text() for pid in pids)
+    return sum(int(line.split()[1]) for line in status.splitlines() if line.startswith(field + ":")) / 1024
 
 
 @contextmanager

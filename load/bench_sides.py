@@ -6,7 +6,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -130,10 +130,11 @@ def usual(python: Path, checkpoint: Path) -> Side:
     )  # fmt: skip
 
 
-def measure(machine: Machine, side: Side, load: Load) -> Figures:
-    """Start the side, warm it up, load it, stop it."""
-    server_cores = machine.server if load.pinned else machine.both
-    client_cores = machine.client if load.pinned else machine.both
+@contextmanager
+def running(machine: Machine, side: Side, *, pinned: bool = False) -> Iterator[tuple[int, Program]]:
+    """Start the side, and stop it at the end; gives its port. This process runs on the client's cores meanwhile."""
+    server_cores = machine.server if pinned else machine.both
+    client_cores = machine.client if pinned else machine.both
     with ExitStack() as stack:
         redis_url = ""
         if side.redis:
@@ -146,6 +147,12 @@ def measure(machine: Machine, side: Side, load: Load) -> Figures:
         )  # fmt: skip
         stack.callback(program.stop)
         stack.enter_context(on_cores(client_cores))
+        yield port, program
+
+
+def measure(machine: Machine, side: Side, load: Load) -> Figures:
+    """Start the side, warm it up, load it, stop it."""
+    with running(machine, side, pinned=load.pinned) as (port, program):
         if load.kind != "misses":
             drive(port, iter([side.request(text) for text in load_texts()["warm"]]), clients=load.clients)
         requests = load.requests(side.request)
