@@ -122,6 +122,12 @@ def resident_mb(pids: Sequence[int], field: str = "VmRSS") -> float:
     return sum(int(line.split()[1]) for line in status.splitlines() if line.startswith(field + ":")) / 1024
 
 
+def proportional_mb(pids: Sequence[int]) -> float:
+    """Resident size of these processes together: a page that some share counts once."""
+    rollup = "".join(Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids)
+    return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1024
+
+
 @contextmanager
 def redis_server(program: str, cores: Cores) -> Iterator[str]:
     """A fresh Redis without persistence; gives its URL."""

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from itertools import count, cycle
 from pathlib import Path
 from statistics import quantiles
-from typing import NamedTuple
 
 from load.bench import find_machine
 from load.bench_client import OK, ClientError, cold_requests, drive, request_bytes, warm_requests
@@ -22,6 +21,7 @@ from load.bench_open import Answer, OpenRun, Phase, drive_open
 from load.bench_process import ProcessError, resident_mb
 from load.bench_sides import ROOT, Side, running, service
 from load.machine import describe_machine
+from load.promises import Promise, promise_lines
 from load.texts import cold_text, load_texts
 
 TIMES = 10
@@ -34,20 +34,6 @@ REFUSED = 429
 REFUSAL_BUCKET = re.compile(
     r'^http_request_duration_seconds_bucket\{le="([^"]+)",route="/predict",status="429"\} (\S+)$', re.MULTILINE
 )
-
-
-class Promise(NamedTuple):
-    """One line of the result: what was found, and the bound that it must keep."""
-
-    what: str
-    found: float
-    bound: str
-    limit: float
-
-    @property
-    def kept(self) -> bool:
-        """Whether it is within its bound; NaN is not."""
-        return self.found <= self.limit if self.bound == "<=" else self.found >= self.limit
 
 
 def cold_batches(texts: int) -> Iterator[bytes]:
@@ -163,7 +149,7 @@ def overload(options: argparse.Namespace) -> dict[str, object]:
         "seconds": options.seconds,
         "texts_per_request": options.texts,
         "figures": found,
-        "promises": [one._asdict() | {"kept": one.kept} for one in promises(found)],
+        "promises": [one.as_json() for one in promises(found)],
         "rss_mb": run.samples,
     }
 
@@ -180,8 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     assert isinstance(found, dict)
     lines = [f"{name:<40} {value:12.3f}" for name, value in found.items()]
     kept = promises(found)
-    lines += ["", *(f"{one.what:<64} {one.found:10.3f}  {one.bound} {one.limit:<6g} "
-                    f"{'kept' if one.kept else 'BROKEN'}" for one in kept)]  # fmt: skip
+    lines += ["", *promise_lines(kept)]
     sys.stdout.write("\n".join(lines) + "\n")
     if options.json is not None:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

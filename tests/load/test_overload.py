@@ -14,7 +14,8 @@ import pytest
 
 from load.bench_client import request_bytes
 from load.bench_open import Phase, drive_open, due_times
-from load.overload import Promise, cold_batches
+from load.overload import cold_batches
+from load.promises import Promise
 from tests.conftest import ROOT
 
 
