@@ -97,8 +97,9 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _dynamic(workshop: Workshop, target: Path) -> None:
-    """What optimum's `avx512_vnni(is_static=False, per_channel=True)` does."""
-    quantize_dynamic(workshop.exported, target, weight_type=QuantType.QInt8, per_channel=True)
+    """What optimum's `avx512_vnni(is_static=False, per_channel=True)` does: products of activations are int8, too."""
+    options = {"MatMulConstBOnly": False}
+    quantize_dynamic(workshop.exported, target, weight_type=QuantType.QInt8, per_channel=True, extra_options=options)
 
 
 def _static(workshop: Workshop, target: Path) -> None:
