@@ -137,7 +137,8 @@ def as_json(results: Results) -> list[dict[str, object]]:
 
 def ratio_lines(results: Results) -> list[str]:
     """The table of ratios: median, quartiles, target, verdict."""
-    lines = [f"{'ratio':<96}  median   quartiles         target"]
+    width = max(len(ratio.what) for ratio in RATIOS)
+    lines = [f"{'ratio':<{width}}  median   quartiles         target"]
     for ratio in RATIOS:
         values = paired(ratio, results)
         if values is None:
@@ -146,7 +147,7 @@ def ratio_lines(results: Results) -> list[str]:
         verdict = {True: "met", False: "NOT met", None: ""}[met(ratio, found.median)]
         target = f"{ratio.bound} {ratio.target:.3g}" if ratio.bound else "-"
         lines.append(
-            f"{ratio.what:<96}  {found.median:6.3f}  {found.low:6.3f} .. {found.high:<6.3f}  {target:<8} {verdict}"
+            f"{ratio.what:<{width}}  {found.median:6.3f}  {found.low:6.3f} .. {found.high:<6.3f}  {target:<8} {verdict}"
         )
     return lines
 

@@ -8,7 +8,8 @@ import litserve as ls
 from load.other_servers.engine import Engine, model_folder
 
 WORKERS, BATCH, WAIT_SECONDS = 2, 8, 0.002
-"""Two processes of one thread each on two cores; larger batches and longer waits measured slower."""
+"""Two processes of one thread each on two cores. With 64 clients batches of 4 and 16 measured a fifth slower, with 10
+clients batches of 4 a twentieth faster; without any wait a third slower."""
 
 
 class Classify(ls.LitAPI):  # type: ignore[misc]
