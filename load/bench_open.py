@@ -1,8 +1,8 @@
 """An open-loop HTTP client: requests leave when they are due, whether or not earlier ones were answered.
 
 A closed loop slows down with its server and so can never overload it. Arrivals are random (Poisson) at a rate for each
-kind of request. One process, plain sockets, epoll; at most `max_connections` requests are under way, and what is due
-beyond that counts as unsent.
+kind of request. One process, plain sockets, epoll; all connections are opened at the start, as a connection pool's are,
+and what is due while all are busy counts as unsent.
 """
 
 import random
@@ -80,13 +80,13 @@ def drive_open(
     requests: Mapping[str, Iterator[bytes]],
     phases: Sequence[Phase],
     *,
-    max_connections: int,
+    connections: int,
     drain_seconds: float,
     sample: Callable[[], float],
 ) -> OpenRun:
     """Send what is due in all phases, then wait up to `drain_seconds` for what is under way. Raises ClientError."""
-    _allow_files(max_connections)
-    client = _OpenClient(port, requests, max_connections, sample)
+    _allow_files(connections)
+    client = _OpenClient(port, requests, connections, sample)
     try:
         return client.run(phases, drain_seconds)
     finally:
@@ -107,12 +107,14 @@ class _OpenClient:
     """One run. The clock starts in `run`."""
 
     def __init__(
-        self, port: int, requests: Mapping[str, Iterator[bytes]], max_connections: int, sample: Callable[[], float]
+        self, port: int, requests: Mapping[str, Iterator[bytes]], connections: int, sample: Callable[[], float]
     ) -> None:
-        self._port, self._requests, self._max, self._sample = port, requests, max_connections, sample
-        self._free: list[Connection] = []
+        self._requests, self._sample = requests, sample
+        self._free = [Connection(port) for _ in range(connections)]
         self._busy: dict[int, tuple[Connection, str, float]] = {}
         self._poll = select.epoll()
+        for connection in self._free:
+            self._poll.register(connection.socket.fileno(), select.EPOLLIN)
         self._run = OpenRun()
         self._began = self._next_sample = 0.0
 
@@ -146,18 +148,13 @@ class _OpenClient:
         return time.perf_counter() - self._began
 
     def _send(self, kind: str, at: float, phase: str) -> None:
-        if not self._free and len(self._busy) >= self._max:
+        if not self._free:
             self._run.unsent[phase] += 1
             return
-        connection = self._free.pop() if self._free else self._connect()
+        connection = self._free.pop()
         connection.sent_at = self._now()
         self._busy[connection.socket.fileno()] = connection, kind, at
         connection.socket.sendall(next(self._requests[kind]))
-
-    def _connect(self) -> Connection:
-        connection = Connection(self._port)
-        self._poll.register(connection.socket.fileno(), select.EPOLLIN)
-        return connection
 
     def _receive(self, timeout: float) -> None:
         """Wait for answers, note them; and the sample, when it is time."""

@@ -29,7 +29,8 @@ HITS_PER_SECOND = 100
 BASELINE_SECONDS, AFTER_SECONDS, DRAIN_SECONDS = 4.0, 4.0, 30.0
 BASELINE_SHARE = 0.5
 CALIBRATION_CLIENTS = 64
-MAX_CONNECTIONS = 1_000
+QUEUE_TOKENS, TEXT_TOKENS, SPARE_CONNECTIONS = 65_536, 25, 200
+"""Only when VALENCE_MAX_QUEUE_TOKENS wait is a request refused: it takes so many requests under way, and some more."""
 REFUSED = 429
 REFUSAL_BUCKET = re.compile(
     r'^http_request_duration_seconds_bucket\{le="([^"]+)",route="/predict",status="429"\} (\S+)$', re.MULTILINE
@@ -139,7 +140,7 @@ def overload(options: argparse.Namespace) -> dict[str, object]:
             port,
             {"hit": warm_requests(warm), "cold": cold_batches(options.texts)},
             phases,
-            max_connections=MAX_CONNECTIONS,
+            connections=QUEUE_TOKENS // (TEXT_TOKENS * options.texts) + SPARE_CONNECTIONS,
             drain_seconds=DRAIN_SECONDS,
             sample=lambda: resident_mb(pids),
         )

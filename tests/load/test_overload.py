@@ -65,7 +65,7 @@ def test_open_loop_does_not_wait_for_answers(server: tuple[int, threading.Event]
     port, released = server
     phases = (Phase("one", 0.5, {"stuck": 40, "refused": 40}),)
     streams = {"stuck": cycle([request_bytes("wait")]), "refused": cycle([request_bytes("no")])}
-    run = drive_open(port, streams, phases, max_connections=8, drain_seconds=0.1, sample=lambda: 1.0)
+    run = drive_open(port, streams, phases, connections=8, drain_seconds=0.1, sample=lambda: 1.0)
     assert run.unanswered == 8
     assert run.unsent["one"] > 0
     assert len(run.during("one", "refused", 429)) > 0
