@@ -92,7 +92,8 @@ def random_batches(lengths: Sequence[int], rng: random.Random) -> list[list[int]
             batch.append(order.pop())
         batches.append(batch)
     if len(batches) > 1 and len(batches[-1]) < _SMALLEST_BATCH:  # a text alone would prove nothing
-        batches[-2] += batches.pop()
+        last = batches.pop()
+        batches[-1] += last
     return batches
 
 

@@ -20,7 +20,7 @@ WITHOUT_HEALTHCHECK = {ONE_SHOT, "redis-exporter"}
 """Ends by itself; and an image without anything that could ask."""
 DATASOURCES = yaml.safe_load((ROOT / "compose/grafana/provisioning/datasources/datasources.yaml").read_text("utf-8"))
 SCRAPED = yaml.safe_load((ROOT / "compose/prometheus/prometheus.yml").read_text(encoding="utf-8"))
-JAEGER = yaml.safe_load((ROOT / "compose/jaeger/jaeger.yaml").read_text(encoding="utf-8"))
+JAEGER = yaml.safe_load((ROOT / ".k8s/components/tracing/jaeger/jaeger.yaml").read_text(encoding="utf-8"))
 
 
 def manifests() -> Iterator[Node]:
