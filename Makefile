@@ -105,6 +105,16 @@ bench: $(VENV)/.main redis-server ## Compare with the raw limits and the usual w
 	@mkdir -p build
 	@$(VENV)/bin/python -m load.bench --json build/bench.json $(BENCH)
 
+.PHONY: overload
+overload: $(VENV)/.main ## Ask for ten times what the service can do, and say which promises it keeps
+	@mkdir -p build
+	@$(VENV)/bin/python -m load.overload --json build/overload.json
+
+.PHONY: soak
+soak: $(VENV)/.main ## Send 100,000 texts of all lengths, then nothing: memory and idle CPU
+	@mkdir -p build
+	@$(VENV)/bin/python -m load.soak --json build/soak.json
+
 .PHONY: load
 load: $(VENV)/.load redis-server ## Load the service (or BASE_URL) with k6 and write a report: PROFILE=mission
 	@$(VENV)/bin/python -m load.run --profile $(PROFILE)

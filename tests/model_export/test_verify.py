@@ -129,14 +129,15 @@ def test_graph_that_does_not_load_is_one_line(copy: Path) -> None:
         scorer(copy)
 
 
-@pytest.mark.parametrize("count", [2, 3, 50, 190])
+@pytest.mark.parametrize("count", [2, 3, 50, 60, 190])
 def test_every_text_has_batchmates(count: int) -> None:
-    """Each text is in one batch, of two texts at least, and padding stays within bounds."""
+    """Each text is in one batch, of two texts at least, and padding stays within bounds, whatever chance brings."""
     lengths = [1 + 37 * index % 512 for index in range(count)]
-    batches = random_batches(lengths, random.Random(count))
-    assert sorted(index for batch in batches for index in batch) == list(range(count))
-    assert min(map(len, batches)) >= 2
-    assert all(len(batch) <= 3 or len(batch) * max(lengths[i] for i in batch) <= 4096 + 512 for batch in batches)
+    for seed in range(100):
+        batches = random_batches(lengths, random.Random(seed))
+        assert sorted(index for batch in batches for index in batch) == list(range(count))
+        assert min(map(len, batches)) >= 2
+        assert all(len(batch) <= 3 or len(batch) * max(lengths[i] for i in batch) <= 4096 + 512 for batch in batches)
 
 
 def test_reference_does_not_depend_on_padding(loaded: Checkpoint) -> None:
