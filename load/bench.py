@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if options.json is not None:
         report = {"format": 1, **facts, "notes": notes, "ratios": as_json(results), "rounds": results}
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0
 

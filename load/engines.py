@@ -126,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = milliseconds(dict(options.engines), options.rounds, options.calls)
     sys.stdout.write("\n".join([*table(found), ""]))
     if options.json is not None:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps({"shapes": SHAPES, "milliseconds": found}, indent=1) + "\n")
     return 0
 

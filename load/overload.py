@@ -170,6 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines += ["", *promise_lines(kept)]
     sys.stdout.write("\n".join(lines) + "\n")
     if options.json is not None:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0 if all(one.kept for one in kept) else 1
 

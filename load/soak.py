@@ -109,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                                 "", *promise_lines(kept), ""]))  # fmt: skip
     if options.json is not None:
         report = {**describe_machine(options.model_dir), **found, "promises": [one.as_json() for one in kept]}
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0 if all(one.kept for one in kept) else 1
 
