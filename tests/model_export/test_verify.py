@@ -137,7 +137,8 @@ def test_every_text_has_batchmates(count: int) -> None:
         batches = random_batches(lengths, random.Random(seed))
         assert sorted(index for batch in batches for index in batch) == list(range(count))
         assert min(map(len, batches)) >= 2
-        assert all(len(batch) <= 3 or len(batch) * max(lengths[i] for i in batch) <= 4096 + 512 for batch in batches)
+        bounded = batches[:-1]  # the last one may have taken in a text that was left alone
+        assert all(len(batch) <= 3 or len(batch) * max(lengths[i] for i in batch) <= 4096 for batch in bounded)
 
 
 def test_reference_does_not_depend_on_padding(loaded: Checkpoint) -> None:
