@@ -18,12 +18,13 @@ from starlette.types import Receive, Scope
 
 from app.deadlines import Deadlines
 from app.errors import AppError, TooLarge, TooSlow
+from app.flights import Abandoned
 from app.lifecycle import Lifecycle
 from app.metrics import PARSE_SECONDS, REJECTED, SERIALISE_SECONDS
 from app.recent import RecentReplies
 from app.replies import JSON_TYPE, Reply, refusal
 from app.schemas import ErrorResponse, PredictResponse, RequestParser, predict_request
-from app.scoring import Abandoned, Scored
+from app.scoring import Scored
 from app.spans import Trace
 
 PATH = "/predict"

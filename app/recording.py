@@ -1,8 +1,8 @@
 """Recording on the event loop at a tenth of what prometheus-client takes for it.
 
-A cache hit costs some 35 microseconds, and a labelled counter and a histogram of prometheus-client two of them: each
-value has a lock, or a place in a file that several workers share. What is recorded here are plain integers of the event
-loop's own, poured into the real metrics when somebody looks at them, and once a second besides.
+A cache hit costs 14 to 40 microseconds, and prometheus-client's own calls for it would take four: each value has a
+lock, or a place in a file that several workers share. What is recorded here are plain integers of the event loop's own,
+poured into the real metrics when somebody looks at them, and once a second besides.
 """
 
 import asyncio

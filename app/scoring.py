@@ -12,10 +12,11 @@ from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from app.batching import Batcher, Job
+from app.batching import Batcher
 from app.cache import Keys, MemoryCache
 from app.deadlines import Deadlines
 from app.errors import TimedOut
+from app.flights import Flight, Wait
 from app.metrics import (
     CACHE_COALESCED,
     CACHE_MEMORY,
@@ -25,7 +26,7 @@ from app.metrics import (
     REDIS_STAGE_SECONDS,
     TOKENISE_SECONDS,
 )
-from app.model import Answer, Prediction
+from app.model import Answer
 from app.redis_tier import RedisTier
 from app.spans import Trace
 from app.tokenization import Encoder, Tokens
@@ -33,71 +34,6 @@ from app.tokenization import Encoder, Tokens
 INLINE_CHARACTERS = 2_000
 """Up to here tokenising takes less than 0.5 ms, about what a hop to a thread and back costs under load; beyond it would
 hold up the event loop."""
-
-
-class Abandoned(Exception):
-    """Nobody wants these answers any more."""
-
-
-class Wait:
-    """One request, waiting for texts that are being scored."""
-
-    __slots__ = ("_left", "future", "trace")
-
-    def __init__(self, texts: int, future: asyncio.Future[None], trace: Trace | None) -> None:
-        self._left = texts
-        self.future = future
-        self.trace = trace
-
-    def landed(self) -> None:
-        """One more of the texts has its answer."""
-        self._left -= 1
-        if not self._left and not self.future.done():
-            self.future.set_result(None)
-
-    def fail(self, exc: BaseException) -> None:
-        """There will be no answer."""
-        if not self.future.done():
-            self.future.set_exception(exc)
-
-    def watched(self, watcher: asyncio.Task[None]) -> None:
-        """Whoever watches the client has stopped: because it has gone, as a rule."""
-        if not watcher.cancelled():
-            self.fail(watcher.exception() or Abandoned())
-
-
-class Flight(Job):
-    """One text being scored, and the requests that wait for it."""
-
-    __slots__ = ("_scorer", "answer", "key", "trace", "truncated", "unknown_tokens", "waits")
-
-    def __init__(self, scorer: "Scorer", key: bytes, trace: Trace | None) -> None:
-        super().__init__([])
-        self._scorer = scorer
-        self.key = key
-        self.trace = trace
-        """Of the request that asked first."""
-        self.waits: dict[Wait, None] = {}
-        self.truncated = False
-        self.unknown_tokens = 0
-        self.answer: Answer | None = None
-
-    def traces(self) -> list[tuple[Trace, bool]]:
-        """The sampled requests that wait for it, and whether each was the one that asked first."""
-        return [(wait.trace, wait.trace is self.trace) for wait in self.waits if wait.trace is not None]
-
-    def finish(self, outcome: Prediction | Exception) -> None:
-        """Hand the answer, or the error, to everybody who waits, and keep an answer even if nobody does."""
-        waits, self.waits = self.waits, {}
-        self._scorer.forget(self)
-        if isinstance(outcome, Exception):
-            for wait in waits:
-                wait.fail(outcome)
-            return
-        self.answer = Answer(outcome, len(self.ids), self.unknown_tokens, self.truncated)
-        self._scorer.keep(self.key, self.answer)
-        for wait in waits:
-            wait.landed()
 
 
 class Scored(NamedTuple):
@@ -224,12 +160,11 @@ class Scorer:
         wait = Wait(len(recalled.missing), loop.create_future(), recalled.trace)
         if recalled.trace is not None:
             recalled.trace.asked = perf_counter()
-        flights = self._board(recalled.missing, wait)
+        flights = self._board(recalled, wait)
         watcher = None
         if left is not None and not wait.future.done():
             watcher = loop.create_task(left())
             watcher.add_done_callback(wait.watched)
-        CACHE_COALESCED.count += len(recalled.keys) - recalled.hits - len(flights)  # the same text twice in one request
         deadline = self._deadlines.begin(lambda: wait.fail(self._timed_out()))
         try:
             await wait.future
@@ -248,10 +183,10 @@ class Scorer:
     def _timed_out(self) -> TimedOut:
         return TimedOut(f"not served within {self._deadlines.seconds:g} s (VALENCE_TIMEOUT)")
 
-    def _board(self, missing: dict[bytes, str], wait: Wait) -> list[Flight]:
+    def _board(self, recalled: Recalled, wait: Wait) -> list[Flight]:
         """Join the flights that are under way; start the rest."""
         flights, fresh = [], []
-        for key in missing:
+        for key in recalled.missing:
             flight = self._flights.get(key)
             if flight is None:
                 flight = self._flights[key] = Flight(self, key, wait.trace)
@@ -259,9 +194,10 @@ class Scorer:
             flight.waits[wait] = None
             flights.append(flight)
         CACHE_MODEL.count += len(fresh)
-        CACHE_COALESCED.count += len(missing) - len(fresh)
+        # Another request's inference, or that of the same text elsewhere in this one.
+        CACHE_COALESCED.count += len(recalled.keys) - recalled.hits - len(fresh)
         if fresh:
-            texts = [missing[flight.key] for flight in fresh]
+            texts = [recalled.missing[flight.key] for flight in fresh]
             if sum(map(len, texts)) <= INLINE_CHARACTERS:
                 self._submit(fresh, partial(self._encode, texts))
             else:
