@@ -19,7 +19,7 @@ from load.bench_plan import SCENARIOS, Plan, make_plan
 from load.bench_process import ProcessError
 from load.bench_ratios import as_json, figure_lines, ratio_lines
 from load.bench_sides import ROOT, Machine
-from load.machine import describe_machine
+from load.machine import describe_machine, write_json
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,10 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.write(
         "\n".join(["", *ratio_lines(results), "", *figure_lines(results), "", *notes, json.dumps(facts), ""])
     )
-    if options.json is not None:
-        report = {"format": 1, **facts, "notes": notes, "ratios": as_json(results), "rounds": results}
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    report = {"format": 1, **facts, "notes": notes, "ratios": as_json(results), "rounds": results}
+    write_json(options.json, report)
     return 0
 
 

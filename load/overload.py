@@ -6,7 +6,6 @@ broken. Linux only: memory is read from /proc.
 """
 
 import argparse
-import json
 import re
 import sys
 import urllib.request
@@ -21,7 +20,7 @@ from load.bench_open import Answer, OpenRun, Phase, drive_open
 from load.bench_process import ProcessError, resident_mb
 from load.bench_sides import ROOT, Side, running, service
 from load.machine import describe_machine
-from load.promises import Promise, promise_lines
+from load.promises import Promise, conclude
 from load.texts import cold_text, load_texts
 
 TIMES = 10
@@ -150,7 +149,6 @@ def overload(options: argparse.Namespace) -> dict[str, object]:
         "seconds": options.seconds,
         "texts_per_request": options.texts,
         "figures": found,
-        "promises": [one.as_json() for one in promises(found)],
         "rss_mb": run.samples,
     }
 
@@ -165,14 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     found = report["figures"]
     assert isinstance(found, dict)
-    lines = [f"{name:<40} {value:12.3f}" for name, value in found.items()]
-    kept = promises(found)
-    lines += ["", *promise_lines(kept)]
-    sys.stdout.write("\n".join(lines) + "\n")
-    if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return 0 if all(one.kept for one in kept) else 1
+    return conclude(found, promises(found), report, options.json)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,11 @@
 """Figures with the bound that they must keep: the last lines of a measurement, and its exit status."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
+
+from load.machine import write_json
 
 
 class Promise(NamedTuple):
@@ -20,6 +24,16 @@ class Promise(NamedTuple):
     def as_json(self) -> dict[str, object]:
         """For the JSON file."""
         return self._asdict() | {"kept": self.kept}
+
+
+def conclude(
+    figures: Mapping[str, float], promises: Sequence[Promise], report: Mapping[str, object], file: Path | None
+) -> int:
+    """Print figures and promises, write `report` with the promises to `file`; the exit status: 0 if all were kept."""
+    lines = [f"{name:<40} {value:12.3f}" for name, value in figures.items()]
+    sys.stdout.write("\n".join([*lines, "", *promise_lines(promises), ""]))
+    write_json(file, {**report, "promises": [one.as_json() for one in promises]})
+    return 0 if all(one.kept for one in promises) else 1
 
 
 def promise_lines(promises: Sequence[Promise]) -> list[str]:

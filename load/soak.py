@@ -20,7 +20,7 @@ from load.bench_client import ClientError, drive, request_bytes
 from load.bench_process import ProcessError, Program, proportional_mb, resident_mb
 from load.bench_sides import ROOT, running, service
 from load.machine import describe_machine
-from load.promises import Promise, promise_lines
+from load.promises import Promise, conclude
 
 CLIENTS = 32
 CHUNKS = 50
@@ -104,14 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ClientError, ProcessError) as exc:
         sys.stderr.write(f"error: {exc}\n")
         return 1
-    kept = promises(found, options.texts)
-    sys.stdout.write("\n".join([*(f"{name:<40} {value:12.3f}" for name, value in found.items() if name != "rss_mb"),
-                                "", *promise_lines(kept), ""]))  # fmt: skip
-    if options.json is not None:
-        report = {**describe_machine(options.model_dir), **found, "promises": [one.as_json() for one in kept]}
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return 0 if all(one.kept for one in kept) else 1
+    figures = {name: float(value) for name, value in found.items() if name != "rss_mb"}
+    report = {**describe_machine(options.model_dir), **found}
+    return conclude(figures, promises(found, options.texts), report, options.json)
 
 
 def _parser() -> argparse.ArgumentParser:

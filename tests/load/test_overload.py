@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +14,7 @@ from load.bench_client import request_bytes
 from load.bench_open import Phase, drive_open, due_times
 from load.overload import cold_batches
 from load.promises import Promise
-from tests.conftest import ROOT
+from tests.load.measurement import measured
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -89,12 +87,7 @@ def test_what_was_not_found_keeps_no_promise() -> None:
 
 def test_overload_refuses_and_says_what_it_found(tmp_path: Path) -> None:
     """Hits are answered all the while; how fast is a matter of the machine."""
-    file = tmp_path / "overload.json"
-    command = [sys.executable, "-m", "load.overload", "--seconds", "3", "--capacity-seconds", "1", "--json", str(file)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
-    assert "hits during overload" in done.stdout, done.stderr
-    report = json.loads(file.read_text())
+    report = measured(tmp_path, "overload", "--seconds", "3", "--capacity-seconds", "1", last="hits during overload")
     found = report["figures"]
     assert found["other_answers"] == found["hits_refused"] == found["unanswered"] == 0
     assert found["hit_ms_p99_overload"] > 0
-    assert done.returncode == (0 if all(one["kept"] for one in report["promises"]) else 1)

@@ -1,8 +1,5 @@
 """The soak as a user runs it, for a few hundred texts."""
 
-import json
-import subprocess
-import sys
 from itertools import islice
 from pathlib import Path
 
@@ -10,6 +7,7 @@ from tokenizers import Tokenizer
 
 from load.soak import MAX_TOKENS, MIN_TOKENS, growth, random_texts
 from tests.conftest import ROOT
+from tests.load.measurement import measured
 
 TOKENIZER = ROOT / "models" / "distilbert-sst2-mini" / "tokenizer.json"
 
@@ -32,12 +30,7 @@ def test_growth_compares_the_last_quarter_with_the_second() -> None:
 
 def test_soak_says_what_it_found(tmp_path: Path) -> None:
     """Whether memory is flat after so few texts is no matter."""
-    file = tmp_path / "soak.json"
-    command = [sys.executable, "-m", "load.soak", "--texts", "200", "--idle-seconds", "0.5", "--json", str(file)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-    assert "idle: share of one core" in done.stdout, done.stderr
-    report = json.loads(file.read_text())
+    report = measured(tmp_path, "soak", "--texts", "200", "--idle-seconds", "0.5", last="idle: share of one core")
     assert (report["texts"], report["failures"]) == (200, 0)
     assert report["peak_rss_mb"] > 50
     assert report["rss_mb"][-1][0] == 200
-    assert done.returncode == (0 if all(one["kept"] for one in report["promises"]) else 1)
