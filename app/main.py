@@ -22,7 +22,7 @@ from app.metrics import BUILD_INFO, serve_metrics
 from app.middleware import ObserveRequests
 from app.otlp import start_tracing
 from app.predict import PredictEndpoint
-from app.server import AnswerAtOnce
+from app.server import PredictPastAsgi
 from app.settings import Settings, read_settings, unknown_variables
 
 VERSION = "0.1.0"
@@ -34,7 +34,7 @@ class State(TypedDict):
     """What the lifespan hands to every request."""
 
     lifecycle: Lifecycle
-    answer_at_once: AnswerAtOnce
+    predict_past_asgi: PredictPastAsgi
     """For `app.server`."""
 
 
@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             await lifecycle.start()
             lifecycle.handle_signals()
             try:
-                yield {"lifecycle": lifecycle, "answer_at_once": observed.answer_at_once}
+                yield {"lifecycle": lifecycle, "predict_past_asgi": observed.predict}
             finally:
                 await lifecycle.stop()
                 access_log.flush()

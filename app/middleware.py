@@ -7,7 +7,9 @@ their endpoint, everything else through FastAPI.
 import os
 import re
 import time
-from collections.abc import Sequence
+from asyncio import Task, create_task
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 
 import structlog
@@ -21,6 +23,7 @@ from app.metrics import IN_FLIGHT, LATENCY_BUCKETS, REQUEST_SECONDS, REQUESTS
 from app.predict import PATH, PredictEndpoint
 from app.recording import LoopCounter, LoopHistogram
 from app.replies import Headers, Reply, refusal
+from app.server import Response
 from app.tracing import Answered
 
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
@@ -87,22 +90,45 @@ class ObserveRequests:
             self._in_flight -= 1
             self._record(scope, facts)
 
-    def answer_at_once(self, scope: Scope, body: bytes) -> bytes | None:
-        """The answer to a prediction that repeats within a second, from its first header to its end; None for others.
+    def predict(
+        self, scope: Scope, body: bytes, respond: Callable[[Response], object]
+    ) -> Response | Task[Reply] | None:
+        """A prediction past ASGI, for `app.server`; what is answered, measured, logged and traced is the same.
 
-        For `app.server`, past ASGI; what is answered, measured, logged and traced is the same.
+        Gives the response if it is known at once; a task, which will call `respond` unless it is cancelled, if Redis
+        or the model must be asked; and None for what ASGI should have.
         """
-        if self._lifecycle.draining or (reply := self._endpoint.recent(body)) is None:
+        if len(body) > self._endpoint.max_body_bytes:
             return None
         facts = RequestFacts(self._request_id(scope["headers"]), self._timestamp())
         if self._tracing is not None:
             facts.trace = self._tracing.begin(scope["headers"], may_start=True)
-            if facts.trace is not None:
-                facts.trace.repeated(len(reply.answers))
+        reply = self._endpoint.at_once(body, facts.trace)
+        if isinstance(reply, Reply):
+            return self._response(reply, scope, facts)
+        task = create_task(self._endpoint.later(reply))
+        self._in_flight += 1
+        task.add_done_callback(partial(self._predicted, scope, facts, respond))
+        return task
+
+    def _predicted(
+        self, scope: Scope, facts: RequestFacts, respond: Callable[[Response], object], task: Task[Reply]
+    ) -> None:
+        self._in_flight -= 1
+        if task.cancelled():
+            self._record(scope, facts)
+        elif (exc := task.exception()) is not None:
+            log.error("unexpected_error", request_id=facts.request_id, exc_info=exc)
+            respond(self._response(refusal(AppError(BUG)), scope, facts))
+        else:
+            respond(self._response(task.result(), scope, facts))
+
+    def _response(self, reply: Reply, scope: Scope, facts: RequestFacts) -> Response:
+        """As it is sent past ASGI; it has then been recorded."""
         facts.status, facts.fields = reply.status, reply.fields
         lines = [b"%b: %b\r\n" % header for header in self._headers(facts)]
         self._record(scope, facts)
-        return b"".join([reply.head, *lines, b"\r\n", reply.body])
+        return Response(reply.status, b"".join([reply.head, *lines, b"\r\n", reply.body]), self._lifecycle.draining)
 
     async def _send(self, reply: Reply, facts: RequestFacts, send: Send) -> None:
         """A whole response at once."""

@@ -1,12 +1,14 @@
 """POST /predict: texts in, every label with its score out.
 
-The middleware calls the endpoint directly, past FastAPI's router, its dependencies and its models, which would cost
-four times as much as a cache hit itself. The route below serves the same endpoint where the router is asked (behind
-another path, in a test) and describes it in `/openapi.json`.
+The endpoint is called directly, past FastAPI's router, its dependencies and its models, which would cost four times as
+much as a cache hit itself: with a whole body where `app.server` has one (`at_once`, `later`), otherwise by the
+middleware. The route below serves the same endpoint where the router is asked (behind another path, in a test) and
+describes it in `/openapi.json`.
 """
 
 import asyncio
 import json
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
@@ -24,7 +26,7 @@ from app.metrics import PARSE_SECONDS, REJECTED, SERIALISE_SECONDS
 from app.recent import RecentReplies
 from app.replies import JSON_TYPE, Reply, refusal
 from app.schemas import ErrorResponse, PredictResponse, RequestParser, predict_request
-from app.scoring import Scored
+from app.scoring import Recalled
 from app.spans import Trace
 
 PATH = "/predict"
@@ -55,7 +57,7 @@ class PredictEndpoint:
     def __init__(self, lifecycle: Lifecycle) -> None:
         settings = lifecycle.settings
         self._lifecycle = lifecycle
-        self._max_body_bytes = settings.max_body_bytes
+        self.max_body_bytes = settings.max_body_bytes
         self._deadlines = Deadlines(settings.timeout)
         self._log_texts = settings.log_texts
         self.schema = predict_request(max_texts=settings.max_texts, max_text_characters=settings.max_text_characters)
@@ -69,40 +71,50 @@ class PredictEndpoint:
         """Raises ClientDisconnect when the client leaves before its answer is there."""
         try:
             body = await self._read_body(scope, receive)
-            if (recent := self.recent(body, trace)) is not None:
-                return recent
-            began = perf_counter()
-            texts = self._parse(body)
-            PARSE_SECONDS.observe(perf_counter() - began)
-            scorer = self._lifecycle.scorer
-            recalled = scorer.recall(texts, trace)
-            if recalled.missing:
-                await scorer.ask_redis(recalled)
-                if recalled.missing:
-                    await scorer.infer(recalled, partial(_until_client_leaves, receive))
-                return self._reply(texts, recalled.scored())
         except AppError as exc:
-            REJECTED.labels(exc.reason).inc()
-            if trace is not None:
-                trace.attributes["valence.rejected"] = exc.reason
-            return refusal(exc)
+            return _refused(exc, trace)
+        reply = self.at_once(body, trace)
+        if isinstance(reply, Reply):
+            return reply
+        try:
+            return await self.later(reply, partial(_until_client_leaves, receive))
         except Abandoned:
             raise ClientDisconnect from None
-        reply = self._reply(texts, recalled.scored())
-        self._recent.put(body, reply)
-        return reply
 
-    def recent(self, body: bytes, trace: Trace | None = None) -> Reply | None:
-        """The reply to a body that came within the last second, too."""
-        reply = self._recent.get(body)
-        if reply is not None:
+    def at_once(self, body: bytes, trace: Trace | None = None) -> Reply | Recalled:
+        """The reply, or what `later` takes where a text is not known in this process."""
+        if (reply := self._recent.get(body)) is not None:
             self._lifecycle.served.add_repeated(reply.answers)  # drift has seen these texts within the second
             if trace is not None:
                 trace.repeated(len(reply.answers))
+            return reply
+        try:
+            began = perf_counter()
+            texts = self._parse(body)
+            PARSE_SECONDS.observe(perf_counter() - began)
+            recalled = self._lifecycle.scorer.recall(texts, trace)
+        except AppError as exc:
+            return _refused(exc, trace)
+        if recalled.missing:
+            return recalled
+        reply = self._reply(recalled)
+        self._recent.put(body, reply)
         return reply
 
-    def _reply(self, texts: list[str], scored: Scored) -> Reply:
+    async def later(self, recalled: Recalled, left: Callable[[], Coroutine[Any, Any, None]] | None = None) -> Reply:
+        """The reply, from Redis or the model. Raises Abandoned when what `left` begins ends first."""
+        try:
+            scorer = self._lifecycle.scorer
+            await scorer.ask_redis(recalled)
+            if recalled.missing:
+                await scorer.infer(recalled, left)
+        except AppError as exc:
+            return _refused(exc, recalled.trace)
+        return self._reply(recalled)
+
+    def _reply(self, recalled: Recalled) -> Reply:
         began = perf_counter()
+        texts, scored = recalled.texts, recalled.scored()
         self._lifecycle.served.add(scored.answers)
         if self._drift is not None:
             self._drift.see(scored.keys, scored.answers)
@@ -124,7 +136,7 @@ class PredictEndpoint:
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body; raises TooLarge as soon as it is known to exceed the limit, TooSlow after the timeout."""
         for name, value in scope["headers"]:
-            if name == b"content-length" and int(value) > self._max_body_bytes:
+            if name == b"content-length" and int(value) > self.max_body_bytes:
                 if b"expect" not in dict(scope["headers"]):  # who waits for "100 Continue" has sent nothing yet
                     await _discard(receive)
                 raise self._too_large(f"{int(value)} bytes exceed")
@@ -150,7 +162,7 @@ class PredictEndpoint:
                 raise ClientDisconnect
             chunk: bytes = message.get("body", b"")
             body = body + chunk if body else chunk
-            if len(body) > self._max_body_bytes:
+            if len(body) > self.max_body_bytes:
                 if message.get("more_body", False):
                     await _discard(receive)
                 raise self._too_large("the body exceeds")
@@ -159,7 +171,7 @@ class PredictEndpoint:
 
     def _too_large(self, what: str) -> TooLarge:
         """There may be more to come, so the connection cannot be used again."""
-        msg = f"{what} the limit of {self._max_body_bytes} bytes (VALENCE_MAX_BODY_BYTES)"
+        msg = f"{what} the limit of {self.max_body_bytes} bytes (VALENCE_MAX_BODY_BYTES)"
         return TooLarge(msg, loc=["body"], headers={"Connection": "close"})
 
 
@@ -184,6 +196,13 @@ def router(endpoint: PredictEndpoint) -> APIRouter:
         return response
 
     return routes
+
+
+def _refused(exc: AppError, trace: Trace | None) -> Reply:
+    REJECTED.labels(exc.reason).inc()
+    if trace is not None:
+        trace.attributes["valence.rejected"] = exc.reason
+    return refusal(exc)
 
 
 async def _until_client_leaves(receive: Receive) -> None:

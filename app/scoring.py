@@ -16,7 +16,7 @@ from app.batching import Batcher
 from app.cache import Keys, MemoryCache
 from app.deadlines import Deadlines
 from app.errors import TimedOut
-from app.flights import Flight, Wait
+from app.flights import Abandoned, Flight, Wait
 from app.metrics import (
     CACHE_COALESCED,
     CACHE_MEMORY,
@@ -48,8 +48,9 @@ class Scored(NamedTuple):
 class Recalled:
     """What the caches know of a request."""
 
+    texts: Sequence[str]
     keys: list[bytes]
-    """In the order of the texts."""
+    """In the same order."""
     answers: list[Answer | None]
     """In the same order; None: not known."""
     missing: dict[bytes, str]
@@ -132,7 +133,7 @@ class Scorer:
         CACHE_SECONDS.observe(ended - began)
         if trace is not None:
             trace.recalled(began, ended, len(texts), hits)
-        return Recalled(keys, answers, missing, hits, trace)
+        return Recalled(texts, keys, answers, missing, hits, trace)
 
     async def ask_redis(self, recalled: Recalled) -> None:
         """Add what Redis knows, if there is one."""
@@ -168,9 +169,10 @@ class Scorer:
         deadline = self._deadlines.begin(lambda: wait.fail(self._timed_out()))
         try:
             await wait.future
-        except Exception as exc:
-            if recalled.trace is not None:
-                recalled.trace.gave_up(type(exc).__name__)
+        except (Exception, asyncio.CancelledError) as exc:
+            if recalled.trace is not None:  # past ASGI, who leaves is cancelled
+                reason = Abandoned if isinstance(exc, asyncio.CancelledError) else type(exc)
+                recalled.trace.gave_up(reason.__name__)
             raise
         finally:
             self._deadlines.end(deadline)

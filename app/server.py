@@ -1,27 +1,45 @@
-"""uvicorn as the service runs it: a prediction that repeats is answered as soon as it has been read.
+"""uvicorn as the service runs it: a prediction is answered past ASGI.
 
 For each request uvicorn makes a task, two coroutines, an event and a timer, and looks at every header of the answer
-with two regular expressions. That is most of what a cache hit costs, and none of it is needed for bytes that are known
-when the request is complete. `Protocol` (uvicorn's extension point, `Config(http=...)`) lets such a request go no
-further; every other one goes uvicorn's own way: another body, a body in several pieces, a pipeline, a slow reader.
+with two regular expressions. That is most of what a cache hit costs, and none of it is needed where the whole body is
+there before anything is decided. `Protocol` (uvicorn's extension point, `Config(http=...)`) holds such a request back
+until its body is complete and hands it to the service; every other one goes uvicorn's own way: other paths, large or
+slow bodies, pipelines, slow readers.
 """
 
-from asyncio import Transport
+from asyncio import Task, TimerHandle, Transport
 from collections.abc import Callable, Sized
-from typing import Any
+from typing import Any, NamedTuple
 
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]
 
 PATH = "/predict"
 URL = PATH.encode()
+HOLD_BYTES = 65_536
+HOLD_SECONDS = 0.05
+"""How long to wait for the rest of a body (many clients send it apart from the headers) before it is left to ASGI,
+which waits for as long as VALENCE_TIMEOUT says."""
 SLACK_SECONDS = 0.01
 """A timer may come a little early."""
 Headers = list[tuple[bytes, bytes]]
-AnswerAtOnce = Callable[[Any, bytes], bytes | None]
-"""Scope and body of a POST to `URL` -> its answer from the first header to the end, or None: not known at once."""
-STATE_KEY = "answer_at_once"
+
+
+class Response(NamedTuple):
+    """A response to send past ASGI."""
+
+    status: int
+    rest: bytes
+    """From the first header of ours to the end of the body."""
+    close: bool
+    """Whether a header says that the connection ends with it."""
+
+
+PredictPastAsgi = Callable[[Any, bytes, Callable[[Response], object]], Response | Task[Any] | None]
+"""Scope and body of a POST to `URL`, and whom to tell -> the response; or a task that will call that function, unless
+it is cancelled because the client has left; or None: ASGI should have it."""
+STATE_KEY = "predict_past_asgi"
 """Where the lifespan leaves that function; without it this is plain uvicorn."""
 
 
@@ -42,27 +60,58 @@ class PipelineFlow(FlowControl):
             super().resume_reading()
 
 
+class ShortCycle:
+    """What uvicorn asks of the request that is being answered, for one that goes past ASGI."""
+
+    def __init__(self) -> None:
+        self.response_complete = True
+        self.keep_alive = True
+        self.disconnected = False
+        self.message_event = self
+
+    def set(self) -> None:
+        """The client has left; `Protocol` sees to that itself."""
+
+
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._answer: AnswerAtOnce | None = self.app_state.get(STATE_KEY)
+        self._predict: PredictPastAsgi | None = self.app_state.get(STATE_KEY)
         self._held: bytes | None = None
         """The body so far of a request of which uvicorn has not been told."""
+        self._hold_timer: TimerHandle | None = None
+        self._short_cycle = ShortCycle()
+        self._task: Task[Any] | None = None
+        """Of the request that is being answered past ASGI."""
         self._active_at = 0.0
         self._default_headers: Headers = []
-        self._default_head = b""
+        self._default_lines = b""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin."""
         super().connection_made(transport)
         self.flow = PipelineFlow(transport, self.pipeline)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End, and all that was begun for this client."""
+        self._held = None
+        self._stop_holding()
+        if self._task is not None:
+            self._task.cancel()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close when what has come is answered."""
+        if self._held is not None:
+            self._pass_on()
+        super().shutdown()
+
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, which calls the methods below; then pass on what has not come whole."""
+        """Feed the parser, which calls the methods below; then see to a request that has not come whole."""
         self._active_at = self.loop.time()
-        if self._answer is None:
+        if self._predict is None:
             super().data_received(data)
             return
         # uvicorn stops the timer of an idle connection here and sets it again behind each answer; ours is left alone
@@ -72,18 +121,19 @@ class Protocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = timer or self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
-        if self._held is not None:
-            self._pass_on()
+        if self._held is not None and self._hold_timer is None:
+            self._hold_timer = self.loop.call_later(HOLD_SECONDS, self._pass_on)
 
     def on_headers_complete(self) -> None:
         """Hold a prediction back until it is complete, if nothing else is under way on this connection."""
         if (
-            self._answer is not None
+            self._predict is not None
             and self.url == URL
             and self.parser.get_method() == b"POST"
             and self.parser.get_http_version() == "1.1"
             and self.parser.should_keep_alive()
             and not self.parser.should_upgrade()
+            and not self.expect_100_continue  # it has not sent its body, and waits to be asked
             and not self.root_path
             and not self.flow.write_paused
             and (self.cycle is None or self.cycle.response_complete)
@@ -94,47 +144,77 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Part of a body."""
-        if self._held is not None:
-            self._held = self._held + body if self._held else body
-        else:
+        if self._held is None:
             super().on_body(body)
+            return
+        self._held = self._held + body if self._held else body
+        if len(self._held) > HOLD_BYTES:
+            self._pass_on()
 
     def on_message_complete(self) -> None:
-        """Answer what is known; leave the rest to uvicorn."""
+        """Answer a prediction; leave the rest to uvicorn."""
         if self._held is not None:
-            if (answer := self._known()) is not None:
+            self._stop_holding()
+            answer = self._ask(self._held)
+            if answer is not None:
                 self._held = None
-                self.transport.write(self._head() + answer)
-                self.server_state.total_requests += 1
+                if isinstance(answer, Response):
+                    self._respond(answer)
+                else:
+                    self._task = answer
+                    self._short_cycle.response_complete = False
+                    self.cycle = self._short_cycle  # type: ignore[assignment]
                 return
             self._pass_on()
         super().on_message_complete()
 
-    def _known(self) -> bytes | None:
-        """The answer, if it is known; our own bugs are left to the long way, which reports them."""
-        assert self._answer is not None
-        assert self._held is not None
+    def _ask(self, body: bytes) -> Response | Task[Any] | None:
+        """The service; our own bugs are left to the long way, which reports them."""
+        assert self._predict is not None
         try:
             self.scope["method"], self.scope["path"] = "POST", PATH
-            return self._answer(self.scope, self._held)
+            return self._predict(self.scope, body, self._respond_later)
         except Exception:
-            self.logger.exception("answer_at_once failed")
+            self.logger.exception("past ASGI")
             return None
+
+    def _respond_later(self, response: Response) -> None:
+        """The task is done."""
+        self._task = None
+        self._short_cycle.response_complete = True
+        if self.transport.is_closing():
+            return
+        self._active_at = self.loop.time()
+        self._respond(response)
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
+    def _respond(self, response: Response) -> None:
+        """Status line, the headers that uvicorn adds (it makes a new list of them each second), and ours."""
+        self.server_state.total_requests += 1
+        if self._default_headers is not self.server_state.default_headers:
+            self._default_headers = self.server_state.default_headers
+            self._default_lines = b"".join([b"%b: %b\r\n" % header for header in self._default_headers])
+        head = STATUS_LINE[response.status] + self._default_lines
+        if self._short_cycle.keep_alive and not response.close:
+            self.transport.write(head + response.rest)
+            return
+        self.transport.write(head + (b"" if response.close else b"connection: close\r\n") + response.rest)
+        self.transport.close()
 
     def _pass_on(self) -> None:
         """Tell uvicorn of the request that was held back."""
+        self._stop_holding()
         body, self._held = self._held, None
         super().on_headers_complete()
         if body:
             super().on_body(body)
 
-    def _head(self) -> bytes:
-        """Status line and the headers that uvicorn adds; it makes a new list of them each second."""
-        if self._default_headers is not self.server_state.default_headers:
-            self._default_headers = self.server_state.default_headers
-            lines = [b"%b: %b\r\n" % header for header in self._default_headers]
-            self._default_head = b"".join([b"HTTP/1.1 200 OK\r\n", *lines])
-        return self._default_head
+    def _stop_holding(self) -> None:
+        if self._hold_timer is not None:
+            self._hold_timer.cancel()
+            self._hold_timer = None
 
     def timeout_keep_alive_handler(self) -> None:
         """Close the connection if it has been idle for so long; otherwise look again when it may have been."""

@@ -1,68 +1,17 @@
-"""Repeated predictions past ASGI: the same answers as on the long way, whatever way they come."""
+"""Predictions past ASGI: the same answers as on the long way, whatever way they come."""
 
-import asyncio
 import re
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
-from typing import Any
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
-from starlette.types import Scope
 
-from app.server import STATE_KEY, AnswerAtOnce, Protocol
-from tests.conftest import Service, StartService, free_port, until
+from tests.app.raw_http import Client, ask, post
+from tests.conftest import Service, StartService, until
 
 BODY = b'{"text": ["A perfectly repeatable film."]}'
-
-
-def post(body: bytes, *lines: bytes, target: bytes = b"/predict", version: bytes = b"1.1") -> bytes:
-    """A whole request."""
-    head = [b"POST %b HTTP/%b" % (target, version), b"Host: x", b"Content-Length: %d" % len(body), *lines]
-    return b"\r\n".join([*head, b"", body])
-
-
-class Client:
-    """A connection that knows nothing but bytes."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
-        self._received = b""
-
-    def send(self, *pieces: bytes) -> None:
-        """Each piece in a segment of its own."""
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for piece in pieces:
-            self.socket.sendall(piece)
-
-    def answer(self) -> tuple[bytes, dict[str, str], bytes]:
-        """Status line, headers and body of the next answer."""
-        while b"\r\n\r\n" not in self._received:
-            self._more()
-        head, _, rest = self._received.partition(b"\r\n\r\n")
-        status, *lines = head.split(b"\r\n")
-        headers = {name.decode(): value.decode() for name, value in (line.split(b": ", 1) for line in lines)}
-        self._received = rest
-        length = int(headers["content-length"])
-        while len(self._received) < length:
-            self._more()
-        body, self._received = self._received[:length], self._received[length:]
-        return status, headers, body
-
-    def closed(self) -> bool:
-        """Whether the server closes now, without another byte."""
-        return not self._received and self.socket.recv(1) == b""
-
-    def _more(self) -> None:
-        data = self.socket.recv(65_536)
-        assert data, f"closed after {self._received!r}"
-        self._received += data
 
 
 @contextmanager
@@ -71,12 +20,6 @@ def connect(service: Service) -> Iterator[Client]:
     client = Client(int(service.url.rpartition(":")[2]))
     with closing(client.socket):
         yield client
-
-
-def ask(client: Client, request: bytes) -> tuple[bytes, dict[str, str], bytes]:
-    """One request, one answer."""
-    client.send(request)
-    return client.answer()
 
 
 def test_repeated_prediction_is_answered_as_before(service: Service) -> None:
@@ -204,71 +147,3 @@ def send_until_blocked(connection: socket.socket, data: bytes) -> int:
             connection.settimeout(30)
             return sent
     raise AssertionError(f"{sent} bytes, and still it reads")
-
-
-@contextmanager
-def small_server(answer: AnswerAtOnce, **options: Any) -> Iterator[int]:
-    """A uvicorn with our protocol around an application of three lines; gives its port."""
-
-    async def long_way(request: Request) -> PlainTextResponse:
-        body = await request.body()
-        return PlainTextResponse(b"long way: " + body)
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
-        yield {STATE_KEY: answer}
-
-    application = Starlette(routes=[Route("/predict", long_way, methods=["POST"])], lifespan=lifespan)
-    port = free_port()
-    config = uvicorn.Config(application, port=port, http=Protocol, loop="uvloop", log_config=None, **options)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
-    thread.start()
-    try:
-        until(lambda: server.started, "uvicorn listens")
-        yield port
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
-def short_way(_: Scope, body: bytes) -> bytes | None:
-    """Knows one body, and has a bug for another."""
-    if body == b"bug":
-        raise RuntimeError(body)
-    return b"content-length: 5\r\n\r\nshort" if body == b"known" else None
-
-
-def test_bug_on_the_short_way_is_answered_on_the_long_one() -> None:
-    """A fault in the shortcut costs its speed and nothing else."""
-    with small_server(short_way) as port, closing(Client(port).socket) as connection:
-        client = Client(port)
-        connection.close()
-        bodies = [ask(client, post(body))[2] for body in (b"known", b"bug", b"other", b"known")]
-        client.socket.close()
-    assert bodies == [b"short", b"long way: bug", b"long way: other", b"short"]
-
-
-def test_idle_connection_is_closed_and_a_busy_one_is_not() -> None:
-    """The keep-alive timeout counts from the last request, on either way."""
-    with small_server(short_way, timeout_keep_alive=1) as port:
-        for bodies in ((b"known",), (b"other",), (b"known", b"other", b"known")):
-            client = Client(port)
-            for body in bodies:
-                ask(client, post(body))
-            assert client.closed()
-            client.socket.close()
-        client = Client(port)
-        pause = threading.Event()
-        for number in range(8):  # for longer than the timeout, never idle for as long
-            ask(client, post(b"known" if number % 4 else b"other"))
-            pause.wait(0.3)
-        client.socket.close()
-
-
-def test_without_the_shortcut_it_is_plain_uvicorn() -> None:
-    """No function in the state: every request goes the long way."""
-    with small_server(lambda *_: None) as port:
-        client = Client(port)
-        assert ask(client, post(b"known"))[2] == b"long way: known"
-        client.socket.close()
