@@ -7,7 +7,7 @@ their endpoint, everything else through FastAPI.
 import os
 import re
 import time
-from asyncio import Task, create_task
+from asyncio import Task
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
@@ -106,7 +106,7 @@ class ObserveRequests:
         reply = self._endpoint.at_once(body, facts.trace)
         if isinstance(reply, Reply):
             return self._response(reply, scope, facts)
-        task = create_task(self._endpoint.later(reply))
+        task = self._endpoint.loop.create_task(self._endpoint.later(reply))
         self._in_flight += 1
         task.add_done_callback(partial(self._predicted, scope, facts, respond))
         return task

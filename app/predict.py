@@ -67,6 +67,11 @@ class PredictEndpoint:
             self.schema, max_texts=settings.max_texts, max_text_characters=settings.max_text_characters
         )
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop, without the system call that asking for it is until Python 3.12."""
+        return self._deadlines.loop
+
     async def __call__(self, scope: Scope, receive: Receive, trace: Trace | None = None) -> Reply:
         """Raises ClientDisconnect when the client leaves before its answer is there."""
         try:

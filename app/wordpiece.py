@@ -28,7 +28,7 @@ class PlainEncoder:
     """Ids of plain texts. Safe to use from several threads."""
 
     def __init__(self, tokenizer: Tokenizer, special_tokens: list[str], *, lowercase: bool, max_tokens: int) -> None:
-        self._tokenizer = tokenizer
+        self._model = tokenizer.model
         self._lowercase = lowercase
         self._known: dict[str, tuple[int, ...]] = {}
         # What stands around the ids of the words: [CLS] before and [SEP] behind them, as a rule.
@@ -60,7 +60,7 @@ class PlainEncoder:
         return [*ids[: len(self._before) + self._room], *self._after], dropped
 
     def _learn(self, word: str) -> tuple[int, ...]:
-        ids = tuple(self._tokenizer.encode(word, add_special_tokens=False).ids)
+        ids = tuple([piece.id for piece in self._model.tokenize(word)])
         if len(word) <= MAX_WORD_CHARACTERS:
             if len(self._known) >= MAX_WORDS:
                 self._known.clear()
