@@ -111,15 +111,20 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise NotReady(STOPPED)
-            waiting = self._waiting_tokens
-            # An empty queue takes any request: one that is larger than the bound could otherwise never be served.
-            if waiting == 0 or waiting + tokens <= self._max_queue_tokens:
-                self._waiting.extend(jobs)
-                self._waiting_tokens += tokens
-                self._changed.notify(len(jobs))
-                return
+            if (refusal := self.refusal(tokens)) is not None:
+                raise refusal
+            self._waiting.extend(jobs)
+            self._waiting_tokens += tokens
+            self._changed.notify(len(jobs))
+
+    def refusal(self, tokens: int) -> Overloaded | None:
+        """What to say to so many more tokens; None when there is room for them now."""
+        waiting = self._waiting_tokens
+        # An empty queue takes any request: one that is larger than the bound could otherwise never be served.
+        if waiting == 0 or waiting + tokens <= self._max_queue_tokens:
+            return None
         seconds = ceil(waiting / (self._tokens_per_second * len(self._threads)))
-        raise Overloaded(
+        return Overloaded(
             f"{waiting} tokens are waiting, {tokens} more would exceed the limit of {self._max_queue_tokens} "
             "(VALENCE_MAX_QUEUE_TOKENS)",
             headers={"Retry-After": str(max(1, seconds))},

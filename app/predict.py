@@ -97,7 +97,10 @@ class PredictEndpoint:
             began = perf_counter()
             texts = self._parse(body)
             PARSE_SECONDS.observe(perf_counter() - began)
-            recalled = self._lifecycle.scorer.recall(texts, trace)
+            scorer = self._lifecycle.scorer
+            recalled = scorer.recall(texts, trace)
+            if recalled.missing and not scorer.asks_redis:
+                scorer.ask_model(recalled)
         except AppError as exc:
             return _refused(exc, trace)
         if recalled.missing:
@@ -110,7 +113,8 @@ class PredictEndpoint:
         """The reply, from Redis or the model. Raises Abandoned when what `left` begins ends first."""
         try:
             scorer = self._lifecycle.scorer
-            await scorer.ask_redis(recalled)
+            if recalled.wait is None:
+                await scorer.ask_redis(recalled)
             if recalled.missing:
                 await scorer.infer(recalled, left)
         except AppError as exc:

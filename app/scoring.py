@@ -34,6 +34,9 @@ from app.tokenization import Encoder, Tokens
 INLINE_CHARACTERS = 2_000
 """Up to here tokenising takes less than 0.5 ms, about what a hop to a thread and back costs under load; beyond it would
 hold up the event loop."""
+CHARACTERS_PER_TOKEN = 8
+"""Few texts have more (English 4.5). What would not fit by this measure is refused before it is tokenised, which would
+be most of the work in an overload."""
 
 
 class Scored(NamedTuple):
@@ -57,6 +60,10 @@ class Recalled:
     """Key -> text still to be scored, each once."""
     hits: int
     trace: Trace | None
+    wait: Wait | None = None
+    """Set when the model has been asked,"""
+    flights: Sequence[Flight] = ()
+    """for these."""
 
     def fill(self, found: dict[bytes, Answer]) -> int:
         """Set what was not known and has been found; returns how many texts that answers."""
@@ -103,6 +110,11 @@ class Scorer:
         """Drop what waits."""
         self._batcher.close()
         self._tokenising.shutdown(wait=True)
+
+    @property
+    def asks_redis(self) -> bool:
+        """Whether Redis may know what this process does not."""
+        return self._redis is not None and not self._redis.open
 
     async def score(self, texts: Sequence[str]) -> Scored:
         """Answer every text, in order.
@@ -152,35 +164,51 @@ class Scorer:
             CACHE_REDIS.count += hits
             recalled.missing = {key: text for key, text in recalled.missing.items() if key not in found}
 
+    def ask_model(self, recalled: Recalled) -> None:
+        """Have what no cache knows scored, each text once, however many requests ask for it; returns at once.
+
+        Raises Overloaded or NotReady when that is known by now; whoever asks then has its answer without a turn of the
+        event loop, behind all the others that are being refused.
+        """
+        wait = recalled.wait = Wait(len(recalled.missing), self._deadlines.loop.create_future(), recalled.trace)
+        if recalled.trace is not None:
+            recalled.trace.asked = perf_counter()
+        recalled.flights = self._board(recalled, wait)
+        if wait.future.done() and (exc := wait.future.exception()) is not None:
+            self._give_up(recalled, wait, exc)
+            raise exc
+
     async def infer(self, recalled: Recalled, left: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
-        """Score what no cache knows, each text once, however many requests ask for it.
+        """Wait for the model, which need not have been asked.
 
         Raises as `score` does, and Abandoned when what `left` begins, watching whoever asked, ends first.
         """
-        loop = self._deadlines.loop
-        wait = Wait(len(recalled.missing), loop.create_future(), recalled.trace)
-        if recalled.trace is not None:
-            recalled.trace.asked = perf_counter()
-        flights = self._board(recalled, wait)
+        if recalled.wait is None:
+            self.ask_model(recalled)
+        wait = recalled.wait
+        assert wait is not None
         watcher = None
         if left is not None and not wait.future.done():
-            watcher = loop.create_task(left())
+            watcher = self._deadlines.loop.create_task(left())
             watcher.add_done_callback(wait.watched)
         deadline = self._deadlines.begin(lambda: wait.fail(self._timed_out()))
         try:
             await wait.future
         except (Exception, asyncio.CancelledError) as exc:
-            if recalled.trace is not None:  # past ASGI, who leaves is cancelled
-                reason = Abandoned if isinstance(exc, asyncio.CancelledError) else type(exc)
-                recalled.trace.gave_up(reason.__name__)
+            self._give_up(recalled, wait, exc)
             raise
         finally:
             self._deadlines.end(deadline)
             if watcher is not None:
                 watcher.cancel()
-            for flight in flights:
-                self._leave(flight, wait)
-        recalled.fill({flight.key: flight.answer for flight in flights if flight.answer is not None})
+        recalled.fill({flight.key: flight.answer for flight in recalled.flights if flight.answer is not None})
+
+    def _give_up(self, recalled: Recalled, wait: Wait, exc: BaseException) -> None:
+        if recalled.trace is not None:  # past ASGI, who leaves is cancelled
+            reason = Abandoned if isinstance(exc, asyncio.CancelledError) else type(exc)
+            recalled.trace.gave_up(reason.__name__)
+        for flight in recalled.flights:
+            self._leave(flight, wait)
 
     def _timed_out(self) -> TimedOut:
         return TimedOut(f"not served within {self._deadlines.seconds:g} s (VALENCE_TIMEOUT)")
@@ -200,7 +228,11 @@ class Scorer:
         CACHE_COALESCED.count += len(recalled.keys) - recalled.hits - len(fresh)
         if fresh:
             texts = [recalled.missing[flight.key] for flight in fresh]
-            if sum(map(len, texts)) <= INLINE_CHARACTERS:
+            characters = sum(map(len, texts))
+            if (refused := self._batcher.refusal(len(fresh) + characters // CHARACTERS_PER_TOKEN)) is not None:
+                for flight in fresh:
+                    flight.finish(refused)
+            elif characters <= INLINE_CHARACTERS:
                 self._submit(fresh, partial(self._encode, texts))
             else:
                 # A task of its own: this request may be cancelled while others have joined its flights.

@@ -9,6 +9,7 @@ from app.batching import Batcher, Job
 from app.errors import Overloaded
 from app.model import Prediction
 from tests.app.held_model import HeldModel
+from tests.conftest import until
 
 
 class FutureJob(Job):
@@ -150,6 +151,7 @@ def test_abandoned_text_is_not_scored() -> None:
         left.abandoned = True
         model.allow(2)
         await first.future
+        await asyncio.to_thread(until, lambda: not batcher.waiting_texts, "the thread has looked for its next text")
         batcher.submit([last])
         await last.future
         assert model.batches == [[10], [61]]

@@ -189,6 +189,24 @@ def test_refused_request_leaves_nothing_behind() -> None:
     run(scenario, max_queue_tokens=20)
 
 
+def test_refusal_takes_neither_a_turn_of_the_loop_nor_tokenising() -> None:
+    """In an overload there are many; and whoever is refused waits for nothing that others had asked for."""
+
+    async def scenario(scorer: Scorer, model: HeldModel) -> None:
+        running = asyncio.create_task(scorer.score(["one"]))
+        waiting = asyncio.create_task(scorer.score(["word " * 15]))
+        await asyncio.to_thread(model.first_started.wait, 30)
+        with pytest.raises(Overloaded, match=r"17 tokens are waiting, 9 more"):  # 70 characters; it has 12 tokens
+            scorer.ask_model(scorer.recall(["word " * 15, "undetermined " * 5]))
+        waiting.cancel()
+        model.allow(2)
+        await running
+        await scorer.score(["two"])
+        assert model.batches == [[3], [3]]
+
+    run(scenario, max_queue_tokens=20)
+
+
 def test_known_texts_are_answered_while_the_queue_is_full() -> None:
     """Hits pass before admission: an overloaded model still serves what is known."""
 

@@ -272,7 +272,7 @@ def test_refused_request(traced: Service, receiver: Receiver, body: bytes, statu
 
 
 def test_full_queue_and_timeout(start_service: StartService, receiver: Receiver) -> None:
-    """A 429 shows that no inference was begun, a 504 how long it waited in vain, and as an error of ours."""
+    """A 429 shows that not even tokenising was begun, a 504 how long it waited in vain, and as an error of ours."""
     started = start_service(
         VALENCE_THREADS="1",
         VALENCE_MAX_QUEUE_TOKENS="512",
@@ -283,7 +283,7 @@ def test_full_queue_and_timeout(start_service: StartService, receiver: Receiver)
     with keep_busy(started):
         full, headers = new_trace()
         assert predict(started, "one more", **headers).status_code == 429
-    own = receiver.trace(full, "POST /predict", "cache", "tokenise", "unanswered")[0]
+    own = receiver.trace(full, "POST /predict", "cache", "unanswered")[0]
     assert (own.attributes["valence.rejected"], own.failed) == ("queue_full", False)
     until(lambda: started.metric("valence_queue_texts") == 0, "the queue is empty")
     late, headers = new_trace()
