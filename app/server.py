@@ -162,6 +162,7 @@ class Protocol(HttpToolsProtocol):
                     self._respond(answer)
                 else:
                     self._task = answer
+                    answer.add_done_callback(self._ended)
                     self._short_cycle.response_complete = False
                     self.cycle = self._short_cycle  # type: ignore[assignment]
                 return
@@ -189,6 +190,11 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+
+    def _ended(self, task: Task[Any]) -> None:
+        """Nobody may wait for an answer that will not come, whatever bug or cancellation kept it back."""
+        if self._task is task:
+            self.transport.close()
 
     def _respond(self, response: Response) -> None:
         """Status line, the headers that uvicorn adds (it makes a new list of them each second), and ours."""

@@ -119,6 +119,19 @@ def test_answer_that_comes_later() -> None:
         client.socket.close()
 
 
+def test_connection_is_closed_when_no_answer_will_come() -> None:
+    """Rather than leave the client waiting."""
+
+    def forgetful(_: Scope, __: bytes, ___: Callable[[Response], object]) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(asyncio.sleep(0))
+
+    with small_server(forgetful) as server:
+        client = Client(server.config.port)
+        client.send(post(b"first"))
+        assert client.closed()
+        client.socket.close()
+
+
 def test_client_that_leaves_is_worked_for_no_longer() -> None:
     """Its task is cancelled."""
     slow = Slow()
