@@ -19,6 +19,7 @@ from load.bench_plan import SCENARIOS, Plan, make_plan
 from load.bench_process import ProcessError
 from load.bench_ratios import as_json, figure_lines, ratio_lines
 from load.bench_sides import ROOT, Machine
+from load.ending import run_program
 from load.machine import describe_machine, write_json
 
 
@@ -104,4 +105,4 @@ def _names(value: str) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

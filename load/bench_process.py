@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from load.ending import bound
+
 START_SECONDS = 180
 STOP_SECONDS = 30
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -51,12 +53,12 @@ class Program:
         with on_cores(cores):
             # A session of its own: stopping it must reach the children, whatever they do.
             self._process = subprocess.Popen(  # noqa: S603 - our own programs
-                command, cwd=cwd, env={**os.environ, **env}, stdout=self._log, stderr=subprocess.STDOUT,
+                bound(command), cwd=cwd, env={**os.environ, **env}, stdout=self._log, stderr=subprocess.STDOUT,
                 start_new_session=True,
             )  # fmt: skip
         try:
             self._wait(ready_path, began + START_SECONDS)
-        except ProcessError:
+        except BaseException:  # an end that was asked for, too
             self.stop()
             raise
         self.ready_seconds = time.perf_counter() - began
@@ -134,7 +136,9 @@ def redis_server(program: str, cores: Cores) -> Iterator[str]:
     port = free_port()
     with tempfile.TemporaryDirectory() as folder, on_cores(cores):
         command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - found on the PATH
+        process = subprocess.Popen(  # noqa: S603 - found on the PATH
+            bound(command), stdout=subprocess.DEVNULL, start_new_session=True
+        )
         try:
             deadline = time.perf_counter() + START_SECONDS
             while not _listens(port):

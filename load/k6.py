@@ -6,6 +6,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from load.ending import bound
+
+STOP_SECONDS = 30
 SCRIPT = Path(__file__).with_name("load.js")
 
 
@@ -15,7 +18,10 @@ def find_k6() -> str | None:
 
 
 def run_k6(k6: str, environment: Mapping[str, str], out: Path) -> int:
-    """Run load.js; its files go to `out`, its summary to the terminal."""
+    """Run load.js; its files go to `out`, its summary to the terminal. Gives its exit status.
+
+    When this process is told to end, k6 is, too, and writes its summary of the run so far.
+    """
     dashboard = {
         "K6_WEB_DASHBOARD": "true",
         "K6_WEB_DASHBOARD_PORT": "-1",  # no server: only its files are wanted
@@ -28,4 +34,20 @@ def run_k6(k6: str, environment: Mapping[str, str], out: Path) -> int:
     if "K6_PROMETHEUS_RW_SERVER_URL" in environment:
         command += ["--out", "experimental-prometheus-rw"]
     command.append(str(SCRIPT))
-    return subprocess.run(command, env={**environment, **dashboard}, check=False).returncode  # noqa: S603
+    # A session of its own: Ctrl-C would reach k6 as well, and a second signal makes it leave without a summary.
+    process = subprocess.Popen(  # noqa: S603 - found on the PATH
+        bound(command), env={**environment, **dashboard}, start_new_session=True
+    )
+    try:
+        return process.wait()
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()  # nothing happens to one that has ended
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -19,6 +19,7 @@ from load.bench_client import OK, ClientError, cold_requests, drive, request_byt
 from load.bench_open import Answer, OpenRun, Phase, drive_open
 from load.bench_process import ProcessError, resident_mb
 from load.bench_sides import ROOT, Side, running, service
+from load.ending import run_program
 from load.machine import describe_machine
 from load.promises import Promise, conclude
 from load.texts import cold_text, load_texts
@@ -178,4 +179,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

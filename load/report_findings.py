@@ -76,7 +76,13 @@ def findings(run: RunData) -> list[str]:
         f"The SLO {verdict}: p99 {p99:.1f} ms (promised: {promised[0]}), {_percent(1 - errors, 3)} without 5xx "
         f"(promised: {promised[1]})."
     )
-    return [slo, *_knee(run), *_cache(run), *_redis(run), *_cpu(run), *_counts(run)]
+    return [*_early(run), slo, *_knee(run), *_cache(run), *_redis(run), *_cpu(run), *_counts(run)]
+
+
+def _early(run: RunData) -> list[str]:
+    if "k6_status" in run.facts:
+        return []
+    return [f"The run was ended after {run.facts['ended'] - run.facts['began']:.0f} s, before its time."]
 
 
 def _knee(run: RunData) -> list[str]:

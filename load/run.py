@@ -22,8 +22,9 @@ from typing import Any
 
 from load.bench_process import ProcessError, Program, free_port, redis_server
 from load.bench_sides import ROOT
+from load.ending import run_program
 from load.k6 import find_k6, run_k6
-from load.machine import describe_machine
+from load.machine import describe_machine, write_json
 from load.prometheus import PrometheusError, query_samples
 from load.report import write_report
 from load.report_data import ReportError
@@ -57,17 +58,26 @@ def observed_run(k6: str, options: argparse.Namespace, out: Path) -> int:
     environment = {**os.environ, "PROFILE": options.profile}
     with ExitStack() as stack:
         sources = start_service(stack, options, environment) if "BASE_URL" not in environment else named_sources()
-        facts = {"profile": options.profile, "workers": options.workers, **describe_machine(), "began": time.time()}
-        with Sampler(out / "samples.jsonl", sources):
-            status = run_k6(k6, environment, out)
-        facts |= {"ended": time.time(), "k6_status": status, "target": environment["BASE_URL"]}
-    facts["variables"] = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+        facts: dict[str, Any] = {
+            "profile": options.profile,
+            "workers": options.workers,
+            "target": environment["BASE_URL"],
+            "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+            **describe_machine(),
+            "began": time.time(),
+        }
+        try:
+            with Sampler(out / "samples.jsonl", sources):
+                facts["k6_status"] = run_k6(k6, environment, out)
+        finally:  # a run that was ended early leaves what it saw
+            facts["ended"] = time.time()
+            write_json(out / "run.json", facts)
     if "PROMETHEUS_URL" in os.environ:
         facts["server_seen_by"] = "Prometheus"
         lines = query_samples(os.environ["PROMETHEUS_URL"], os.environ.get("PROMETHEUS_SELECTOR", ""), facts)
         (out / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    (out / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    return status
+        write_json(out / "run.json", facts)
+    return int(facts["k6_status"])
 
 
 VARIABLES = (
@@ -126,4 +136,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -19,6 +19,7 @@ from load.bench import find_machine
 from load.bench_client import ClientError, drive, request_bytes
 from load.bench_process import ProcessError, Program, proportional_mb, resident_mb
 from load.bench_sides import ROOT, running, service
+from load.ending import run_program
 from load.machine import describe_machine
 from load.promises import Promise, conclude
 
@@ -120,4 +121,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)
