@@ -10,14 +10,23 @@ from html import escape
 from pathlib import Path
 
 from load.report_data import ReportError, RunData, read_run
-from load.report_figures import draw_all
-from load.report_findings import findings, key_figures, slo_held
+from load.report_figures import FIGURES, draw_all
+from load.report_findings import Figure, findings, key_figures, verdict
+
+FILES = {title: name for name, (title, _) in FIGURES.items()}
+"""Title of a figure -> name of its PNG, without the ending."""
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
-img { max-width: 100%; } table { border-collapse: collapse; } td, th { padding: .2rem .8rem; text-align: left; }
-tr:nth-child(even) { background: #f3f3f3; } .held { color: #05603a; } .broken { color: #a8071a; }
-.runs { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 1rem; }
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  background: #fff; color: #1b1b1b; overflow-wrap: anywhere; }
+body.wide { max-width: 110rem; } h1 { font-size: 1.6rem; line-height: 1.2; } img { max-width: 100%; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; overflow-wrap: normal; }
+td, th { padding: .2rem .8rem; text-align: left; vertical-align: top; }
+.figures td, .figures th[scope=col] { text-align: right; font-variant-numeric: tabular-nums; }
+th[scope=row] { font-weight: 500; } tr:nth-child(even) { background: #f3f3f3; }
+td.held { color: #05603a; } td.broken { color: #a8071a; }
+.runs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: 1rem; }
 """
 
 
@@ -39,37 +48,56 @@ def write_report(folder: Path, against: Path | None = None) -> Path:
     """The page's path. Raises ReportError."""
     folders = [folder] if against is None else [folder, against]
     runs = [read_run(one) for one in folders]
-    figures = [draw_all(run, one) for run, one in zip(runs, folders, strict=True)]
+    titles = [_title(run) for run in runs]
+    figures = draw_all(runs)
     page = folder / ("report.html" if against is None else "comparison.html")
-    titles = [f"{run.facts['profile']} ({one.name})" for run, one in zip(runs, folders, strict=True)]
     parts = [f"<h1>{escape(' against '.join(titles))}</h1>", _table(titles, runs), _findings(titles, runs)]
-    for title in dict.fromkeys(title for made in figures for title in made):
-        images = "".join(
-            _image(f"{title}: {name}", made.get(title)) for name, made in zip(titles, figures, strict=True)
-        )
-        parts.append(f'<h2>{escape(title)}</h2><div class="runs">{images}</div>')
+    for title, images in figures.items():
+        if against is None and images[0] is not None:
+            (folder / f"{FILES[title]}.png").write_bytes(images[0])
+        cells = (_image(f"{title}: {name}", image) for name, image in zip(titles, images, strict=True))
+        parts.append(f'<h2>{escape(title)}</h2><div class="runs">{"".join(cells)}</div>')
     parts.append(_machines(titles, runs))
+    wide = "" if against is None else ' class="wide"'
     head = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(titles[0])}</title><style>{STYLE}</style>'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(' against '.join(titles))}</title><style>{STYLE}</style></head><body{wide}>"
     )
-    page.write_text(head + "\n".join(parts) + "</html>\n", encoding="utf-8")
+    page.write_text(head + "\n".join(parts) + "</body></html>\n", encoding="utf-8")
     return page
 
 
+def _title(run: RunData) -> str:
+    """The profile, how many workers or pods where they are known, and when."""
+    parts = [run.facts["profile"]]
+    parts += [f"{run.facts[name]} {name}" for name in ("workers", "pods") if run.facts.get(name, 1) > 1]
+    return ", ".join([*parts, time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(run.facts["began"]))])
+
+
 def _table(titles: Sequence[str], runs: Sequence[RunData]) -> str:
+    """Figure by figure; beside two runs, what the first is of the second."""
     columns = [key_figures(run) for run in runs]
     names = dict.fromkeys(name for column in columns for name in column)
-    verdicts = "".join(
-        '<td class="held">held</td>' if slo_held(run) else '<td class="broken">broken</td>' for run in runs
-    )
-    rows = [f"<tr><th>SLO</th>{verdicts}</tr>"]
-    rows += [_row(name, [column.get(name, "-") for column in columns]) for name in names]
-    head = "".join(f"<th>{escape(title)}</th>" for title in titles)
-    return f"<table><tr><th></th>{head}</tr>{''.join(rows)}</table>"
+    verdicts = [verdict(run) for run in runs]
+    cells = "".join(f'<td class="{one.partition(" ")[0]}">{escape(one)}</td>' for one in verdicts)
+    rows = [f'<tr><th scope="row">SLO</th>{cells}{"<td></td>" if len(runs) > 1 else ""}</tr>']
+    for name in names:
+        found = [column.get(name) for column in columns]
+        values = ["-" if figure is None else figure.text for figure in found]
+        rows.append(_row(name, [*values, _ratio(found)] if len(runs) > 1 else values))
+    heads = [*titles, "first / second"] if len(runs) > 1 else titles
+    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in heads)
+    return f'<div class="scroll"><table class="figures"><tr><td></td>{head}</tr>{"".join(rows)}</table></div>'
+
+
+def _ratio(found: Sequence[Figure | None]) -> str:
+    first, second = found
+    return f"{first.value / second.value:.2f}" if first and second and second.value else "-"
 
 
 def _row(name: str, values: Sequence[str]) -> str:
-    return f"<tr><th>{escape(name)}</th>{''.join(f'<td>{escape(value)}</td>' for value in values)}</tr>"
+    return f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(value)}</td>" for value in values)}</tr>'
 
 
 def _findings(titles: Sequence[str], runs: Sequence[RunData]) -> str:
@@ -80,19 +108,18 @@ def _findings(titles: Sequence[str], runs: Sequence[RunData]) -> str:
     return "<h2>Findings</h2>" + "".join(lists)
 
 
-def _image(alternative: str, file: Path | None) -> str:
-    if file is None:
+def _image(alternative: str, png: bytes | None) -> str:
+    if png is None:
         return f"<p>{escape(alternative)}: not measured</p>"
-    data = base64.b64encode(file.read_bytes()).decode()
-    return f'<img alt="{escape(alternative)}" src="data:image/png;base64,{data}">'
+    return f'<img alt="{escape(alternative)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
 
 def _machines(titles: Sequence[str], runs: Sequence[RunData]) -> str:
     blocks = []
     for title, run in zip(titles, runs, strict=True):
         rows = "".join(_row(name, [_text(value)]) for name, value in _facts(run).items())
-        blocks.append(f"<h3>{escape(title)}</h3><table>{rows}</table>")
-    return "<h2>Machine, versions, settings</h2>" + "".join(blocks)
+        blocks.append(f'<h3>{escape(title)}</h3><div class="scroll"><table>{rows}</table></div>')
+    return "<h2>Machine of the client, versions, settings</h2>" + "".join(blocks)
 
 
 def _facts(run: RunData) -> Mapping[str, object]:
@@ -103,6 +130,8 @@ def _facts(run: RunData) -> Mapping[str, object]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(each)}" for name, each in value.items()) or "none"
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -12,7 +12,10 @@ from typing import Any
 
 SLO = json.loads(Path(__file__).with_name("slo.json").read_text(encoding="utf-8"))
 PREDICT_REQUESTS = 'http_requests_total{method="POST",route="/predict"'
-TIERS = ("memory", "redis", "coalesced", "model")
+TIER_WORDS = {"memory": "memory", "redis": "Redis", "coalesced": "another's inference", "model": "the model"}
+TIERS = tuple(TIER_WORDS)
+SHORTEST_SECONDS = 0.5
+"""A rate over less, as at the end of a run, says nothing."""
 Row = dict[str, dict[str, float]]
 """One second of k6: metric -> aggregate ("rate", "p(99)", "value" ...) -> value."""
 
@@ -74,7 +77,8 @@ def read_run(folder: Path) -> RunData:
             sample.setdefault("cluster", row)
     usable = [sample for sample in samples if "metrics" in sample]
     pairs = list(pairwise(usable))
-    server = [interval(before, after, facts["began"]) for before, after in pairs]
+    long = [(before, after) for before, after in pairs if after["time"] - before["time"] >= SHORTEST_SECONDS]
+    server = [interval(before, after, facts["began"]) for before, after in long]
     totals = changes(usable[0], usable[-1]) if pairs else {}
     return RunData(facts, summary, client, server, totals)
 

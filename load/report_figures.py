@@ -1,35 +1,57 @@
 """The figures of a report, as matplotlib draws them without a screen."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from io import BytesIO
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from load.report_data import SLO, TIERS, RunData
+from load.report_data import SLO, TIER_WORDS, TIERS, RunData
 from load.report_findings import breakpoint_steps
 
 QUANTILES = (("med", "p50"), ("p(95)", "p95"), ("p(99)", "p99"))
 SIZE_INCHES = (9.0, 3.6)
-GREY = "0.6"
+GREY = "0.45"
+HEADROOM = 1.03
+COLOURS = {"warm": "tab:orange", "cold": "tab:blue"}
+THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.6g}")
 
 
-def draw_all(run: RunData, folder: Path) -> dict[str, Path]:
-    """Title -> PNG, for each figure that this run has data for."""
+def draw_all(runs: Sequence[RunData]) -> dict[str, list[bytes | None]]:
+    """Title -> a PNG of each run, where it has data for it; all runs on the same axes, so that they compare."""
     made = {}
-    for name, (title, draw) in FIGURES.items():
-        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
-        axes = figure.subplots()
-        if draw(run, axes):
-            made[title] = folder / f"{name}.png"
-            figure.savefig(made[title], dpi=110)
+    for title, draw in FIGURES.values():
+        figures = [_drawn(run, draw) for run in runs]
+        drawn = [figure for figure in figures if figure is not None]
+        _share_limits(drawn)
+        if drawn:
+            made[title] = [None if figure is None else _png(figure) for figure in figures]
     return made
 
 
-def _line(run: RunData, axes: Axes, metric: str, aggregate: str, label: str) -> bool:
+def _drawn(run: RunData, draw: Callable[[RunData, Axes], bool]) -> Figure | None:
+    figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+    return figure if draw(run, figure.subplots()) else None
+
+
+def _share_limits(figures: Sequence[Figure]) -> None:
+    for same in zip(*(figure.axes for figure in figures), strict=False):
+        low, high = zip(*(axes.get_ylim() for axes in same), strict=True)
+        for axes in same:
+            axes.set_ylim(min(low), max(high))
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = BytesIO()
+    figure.savefig(buffer, dpi=110)
+    return buffer.getvalue()
+
+
+def _line(run: RunData, axes: Axes, metric: str, aggregate: str, label: str, **style: str) -> bool:
     points = [(second.at, second.metrics[metric][aggregate]) for second in run.client if metric in second.metrics]
     if points:
-        axes.plot(*zip(*points, strict=True), label=label, linewidth=1.2)
+        axes.plot(*zip(*points, strict=True), label=label, linewidth=1.2, marker=None if points[1:] else ".", **style)
     return bool(points)
 
 
@@ -46,18 +68,35 @@ def _users(run: RunData, axes: Axes) -> None:
     if wanted:
         label = "replicas wanted by the autoscaler"
         right.step(*zip(*wanted, strict=True), color="black", linestyle="--", linewidth=0.8, label=label, where="post")
-    right.set_ylabel("virtual users" + (", replicas" if replicas else ""))
-    right.set_ylim(bottom=0)
-    right.legend(loc="upper right", fontsize=8)
+    _finish_right(right, "virtual users" + (", replicas" if replicas else ""))
+    right.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _finish(axes: Axes, ylabel: str, xlabel: str = "seconds since the start") -> bool:
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, axes.get_ylim()[1] * HEADROOM)
+    axes.set_xlim(0, axes.get_xlim()[1] * HEADROOM)
+    axes.yaxis.set_major_formatter(THOUSANDS)
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(loc="upper left", fontsize=8)
+    _legend(axes, "lower left")
     return True
+
+
+def _finish_right(axes: Axes, ylabel: str) -> None:
+    axes.set_ylabel(ylabel)
+    axes.set_ylim(0, (axes.get_ylim()[1] or 1) * HEADROOM)
+    axes.yaxis.set_major_formatter(THOUSANDS)
+    _legend(axes, "lower right")
+
+
+def _legend(axes: Axes, corner: str) -> None:
+    """Above the axes, where it hides no line: the left axis's at the left, the right one's at the right."""
+    lines, labels = axes.get_legend_handles_labels()
+    if lines:
+        x = float(corner.endswith("right"))
+        axes.legend(lines, labels, loc=corner, bbox_to_anchor=(x, 1.0), ncols=4, fontsize=9, frameon=False,
+                    borderaxespad=0.2, columnspacing=1.2, handlelength=1.5)  # fmt: skip
 
 
 def latency(run: RunData, axes: Axes) -> bool:
@@ -83,9 +122,9 @@ def rate(run: RunData, axes: Axes) -> bool:
 def warm_cold(run: RunData, axes: Axes) -> bool:
     """Latency of warm against cold requests."""
     drawn = [
-        _line(run, axes, f"latency_{kind}", key, f"{kind} {label}")
-        for kind in ("warm", "cold")
-        for key, label in (QUANTILES[0], QUANTILES[2])
+        _line(run, axes, f"latency_{kind}", key, f"{kind} {label}", color=colour, linestyle=style)
+        for kind, colour in COLOURS.items()
+        for (key, label), style in ((QUANTILES[0], "-"), (QUANTILES[2], "--"))
     ]
     return any(drawn) and _finish(axes, "ms")
 
@@ -95,7 +134,7 @@ def tiers(run: RunData, axes: Axes) -> bool:
     if not run.server:
         return False
     stacks = [[second.texts_by_tier[tier] for second in run.server] for tier in TIERS]
-    axes.stackplot([second.at for second in run.server], *stacks, labels=TIERS)
+    axes.stackplot([second.at for second in run.server], *stacks, labels=list(TIER_WORDS.values()))
     return _finish(axes, "texts/s")
 
 
@@ -109,9 +148,7 @@ def redis(run: RunData, axes: Axes) -> bool:
     axes.plot(at, size, label="MiB")
     right = axes.twinx()
     right.plot(at, keys, color=GREY, linestyle=":", label="keys")
-    right.set_ylabel("keys")
-    right.set_ylim(bottom=0)
-    right.legend(loc="upper right", fontsize=8)
+    _finish_right(right, "keys")
     return _finish(axes, "MiB in use")
 
 
@@ -125,9 +162,7 @@ def cpu(run: RunData, axes: Axes) -> bool:
     axes.plot(at, each, label="CPU ms a request")
     right = axes.twinx()
     right.plot(at, cores, color=GREY, linestyle=":", label="cores in use")
-    right.set_ylabel("cores")
-    right.set_ylim(bottom=0)
-    right.legend(loc="upper right", fontsize=8)
+    _finish_right(right, "cores")
     return _finish(axes, "CPU ms a request")
 
 
@@ -137,12 +172,12 @@ def steps(run: RunData, axes: Axes) -> bool:
     if not found:
         return False
     axes.plot([step.rate for step in found], [step.p99_milliseconds for step in found], marker="o", label="p99")
+    if not found[-1].held:
+        broken = f"broke by {' and '.join(found[-1].broke_by)}"
+        axes.plot(found[-1].rate, found[-1].p99_milliseconds, "X", color="red", markersize=9, label=broken)
     axes.axhline(SLO["latency_milliseconds"], color="red", linewidth=0.8, label="SLO for p99")
-    axes.set_yscale("log")
-    axes.set_xlabel("requests/s")
-    axes.set_ylabel("ms")
-    axes.grid(visible=True, alpha=0.3)
-    axes.legend(loc="upper left", fontsize=8)
+    _finish(axes, "ms", "requests/s that were sent")
+    axes.xaxis.set_major_formatter(THOUSANDS)
     return True
 
 

@@ -1,13 +1,21 @@
 """A run in words and key figures."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from load.report_data import SLO, TIERS, RunData
+from load.report_data import SLO, TIER_WORDS, TIERS, RunData
 
 STEP = re.compile(r"http_req_duration\{scenario:rate_(\d+)\}")
+BOUNDS = {
+    "http_req_duration": "p99",
+    "server_errors": "5xx",
+    "refused": "refusals",
+    "dropped_iterations": "requests that could not be sent",
+}
+"""What the thresholds of a step are about."""
 PREDICT = "http_req_duration{phase:predict}"
 
 
@@ -18,20 +26,25 @@ class Step:
     rate: int
     p99_milliseconds: float
     held: bool
+    broke_by: tuple[str, ...] = ()
+    """What crossed its bound: "p99", "5xx", "refusals", "requests that could not be sent"."""
 
 
 def breakpoint_steps(summary: Mapping[str, Mapping[str, Any]]) -> list[Step]:
     """The steps that were run, lowest rate first, up to the one that broke."""
     steps = []
     for rate in sorted(int(match[1]) for name in summary if (match := STEP.fullmatch(name))):
-        metrics = [metric for name, metric in summary.items() if name.endswith(f"{{scenario:rate_{rate}}}")]
         latency = summary[f"http_req_duration{{scenario:rate_{rate}}}"]
         if not latency["max"]:
             break
         # In k6's export true means that the threshold was crossed.
-        held = not any(crossed for metric in metrics for crossed in metric.get("thresholds", {}).values())
-        steps.append(Step(rate, latency["p(99)"], held))
-        if not held:
+        crossed = tuple(
+            words
+            for name, words in BOUNDS.items()
+            if any(summary.get(f"{name}{{scenario:rate_{rate}}}", {}).get("thresholds", {}).values())
+        )
+        steps.append(Step(rate, latency["p(99)"], not crossed, crossed))
+        if crossed:
             break
     return steps
 
@@ -42,27 +55,50 @@ def slo_held(run: RunData) -> bool:
     return bool(fast and run.summary["server_errors"]["value"] <= 1 - SLO["availability"])
 
 
-def key_figures(run: RunData) -> dict[str, str]:
-    """The figures by which runs are compared, as text."""
+def verdict(run: RunData) -> str:
+    """Whether the SLO held, in a few words; for breakpoint, up to which rate."""
+    steps = breakpoint_steps(run.summary)
+    if not steps:
+        return "held" if slo_held(run) else "broken"
+    held = [step.rate for step in steps if step.held]
+    return f"held up to {held[-1]:,} requests/s" if held else f"broken at {steps[0].rate:,} requests/s"
+
+
+class Figure(NamedTuple):
+    """A figure by which runs are compared."""
+
+    value: float
+    form: str
+    """How `str.format` writes it."""
+
+    @property
+    def text(self) -> str:
+        """The figure as it is shown."""
+        return self.form.format(self.value)
+
+
+def key_figures(run: RunData) -> dict[str, Figure]:
+    """The figures by which runs are compared."""
     summary, totals = run.summary, run.totals
     figures = {
-        "requests": f"{summary['http_reqs']['count']:.0f}",
-        "requests/s": f"{summary['http_reqs']['rate']:.0f}",
-        "most virtual users": f"{summary['vus_max']['max']:.0f}",
+        "requests": Figure(summary["http_reqs"]["count"], "{:,.0f}"),
+        "requests/s": Figure(summary["http_reqs"]["rate"], "{:,.0f}"),
     }
+    if "vus" in summary:  # absent in a run of less than a second
+        figures["most virtual users at work"] = Figure(summary["vus"]["max"], "{:,.0f}")
     for title, name in (("all", PREDICT), ("warm", "latency_warm"), ("cold", "latency_cold")):
-        if name in summary:
-            values = (summary[name][aggregate] for aggregate in ("med", "p(95)", "p(99)"))
-            figures[f"p50 / p95 / p99 ms, {title}"] = " / ".join(f"{value:.2f}" for value in values)
-    figures["5xx or no answer"] = _percent(summary["server_errors"]["value"], 3)
+        for label, aggregate in (("p50", "med"), ("p95", "p(95)"), ("p99", "p(99)")):
+            if name in summary:
+                figures[f"{label}, {title} requests"] = Figure(summary[name][aggregate], "{:,.2f} ms")
+    figures["5xx or no answer"] = Figure(summary["server_errors"]["value"] * 100, "{:.3f} %")
     if "refused" in summary:
-        figures["refused (429)"] = _percent(summary["refused"]["value"], 3)
-    texts = sum(totals.get(tier, 0.0) for tier in TIERS)
-    if texts:
-        shares = " / ".join(_percent(totals[tier] / texts, 2) for tier in TIERS)
-        figures["texts from memory / Redis / another's inference / model"] = shares
+        figures["refused (429)"] = Figure(summary["refused"]["value"] * 100, "{:.3f} %")
+    texts = math.fsum(totals.get(tier, 0.0) for tier in TIERS)
+    for tier, words in TIER_WORDS.items():
+        if texts:
+            figures[f"texts from {words}"] = Figure(totals[tier] / texts * 100, "{:.2f} %")
     if totals.get("requests") and "cpu_seconds" in totals:
-        figures["CPU ms a request"] = f"{totals['cpu_seconds'] / totals['requests'] * 1000:.3f}"
+        figures["CPU a request"] = Figure(totals["cpu_seconds"] / totals["requests"] * 1000, "{:.3f} ms")
     return figures
 
 
@@ -70,13 +106,17 @@ def findings(run: RunData) -> list[str]:
     """What this run shows, each with its figures."""
     summary = run.summary
     p99, errors = summary[PREDICT]["p(99)"], summary["server_errors"]["value"]
-    verdict = "held" if slo_held(run) else "did not hold"
-    promised = f"{SLO['latency_share']:.0%} below {SLO['latency_milliseconds']} ms", f"{SLO['availability']:.1%}"
+    kept = "held" if slo_held(run) else "did not hold"
+    over = " over the whole run" if breakpoint_steps(run.summary) else ""
+    promised = (
+        f"{SLO['latency_share'] * 100:.0f} % below {SLO['latency_milliseconds']} ms",
+        f"{SLO['availability'] * 100:.1f} %",
+    )
     slo = (
-        f"The SLO {verdict}: p99 {p99:.1f} ms (promised: {promised[0]}), {_percent(1 - errors, 3)} without 5xx "
+        f"The SLO {kept}{over}: p99 {p99:.1f} ms (promised: {promised[0]}), {_percent(1 - errors, 3)} without 5xx "
         f"(promised: {promised[1]})."
     )
-    return [*_early(run), slo, *_knee(run), *_cache(run), *_redis(run), *_cpu(run), *_counts(run)]
+    return [*_early(run), slo, *_knee(run), *_cache(run), *_tiers(run), *_redis(run), *_cpu(run), *_counts(run)]
 
 
 def _early(run: RunData) -> list[str]:
@@ -87,12 +127,16 @@ def _early(run: RunData) -> list[str]:
 
 def _knee(run: RunData) -> list[str]:
     steps = breakpoint_steps(run.summary)
+    if not steps:
+        return []
+    last = steps[-1]
+    why = "" if last.held else f" by {' and '.join(last.broke_by)} (p99 {last.p99_milliseconds:.1f} ms)"
     held = [step for step in steps if step.held]
     if not held:
-        return [f"The SLO broke at the first step, {steps[0].rate} requests/s."] if steps else []
-    broke = f"broke at {steps[-1].rate} requests/s" if not steps[-1].held else "was not broken"
+        return [f"The SLO broke at the first step, {last.rate} requests/s,{why}."]
+    broke = "was not broken" if last.held else f"broke at {last.rate} requests/s{why}"
     knee = f"The SLO held up to {held[-1].rate} requests/s (p99 {held[-1].p99_milliseconds:.1f} ms) and {broke}"
-    return [f"{knee}; the figures of the whole run include the step that broke."]
+    return [f"{knee}. The figures of the whole run include all steps."]
 
 
 def _cache(run: RunData) -> list[str]:
@@ -110,13 +154,24 @@ def _cache(run: RunData) -> list[str]:
     return lines
 
 
+def _tiers(run: RunData) -> list[str]:
+    texts = math.fsum(run.totals.get(tier, 0.0) for tier in TIERS)
+    if not texts:
+        return []
+    shares = ", ".join(f"{_percent(run.totals[tier] / texts, 2)} from {words}" for tier, words in TIER_WORDS.items())
+    return [f"By the server's count {texts:,.0f} texts were scored: {shares}."]
+
+
 def _redis(run: RunData) -> list[str]:
     sampled = [second for second in run.server if second.redis_keys is not None]
     if not sampled:
         return []
     first, last = sampled[0], sampled[-1]
     before, after = ((second.redis_bytes or 0) / 2**20 for second in (first, last))
-    return [f"Redis went from {first.redis_keys} to {last.redis_keys} keys and from {before:.1f} to {after:.1f} MiB."]
+    keys = (last.redis_keys or 0) - (first.redis_keys or 0)
+    each = f": {(after - before) * 2**20 / keys:.0f} bytes a key" if keys > 0 else ""
+    grown = f"from {first.redis_keys:,} to {last.redis_keys:,} keys and from {before:.1f} to {after:.1f} MiB"
+    return [f"Redis went {grown}{each}."]
 
 
 def _cpu(run: RunData) -> list[str]:
@@ -124,7 +179,9 @@ def _cpu(run: RunData) -> list[str]:
     if not used or not run.totals["requests"]:
         return []
     each = run.totals["cpu_seconds"] / run.totals["requests"] * 1000
-    return [f"The server used {each:.3f} ms of CPU a request, at most {max(used):.2f} of {run.facts['cores']} cores."]
+    # Only of a service that it started does the run know the cores.
+    of = f" of {run.facts['cores']}" if "workers" in run.facts else ""
+    return [f"The server used {each:.3f} ms of CPU a request, at most {max(used):.2f}{of} cores."]
 
 
 def _counts(run: RunData) -> list[str]:
@@ -135,8 +192,12 @@ def _counts(run: RunData) -> list[str]:
         return [
             f"k6 sent {sent:.0f} requests; Prometheus had seen {counted:.0f} of them by its last scrape within the run."
         ]
-    same = "as many as" if sent == counted else "not the same as"
-    return [f"k6 sent {sent:.0f} requests, {same} the server counted ({counted:.0f})."]
+    if sent == counted:
+        return [f"k6 sent {sent:,.0f} requests, as many as the server counted."]
+    # k6 does not count what it interrupts at the end of a run: no more than one request of each user.
+    interrupted = 0 < counted - sent <= run.summary.get("vus_max", {}).get("max", 0)
+    why = "; the others were under way when k6 stopped" if interrupted else ""
+    return [f"k6 sent {sent:,.0f} requests, not the same as the server counted ({counted:,.0f}){why}."]
 
 
 def _percent(share: float, digits: int) -> str:

@@ -60,7 +60,7 @@ def observed_run(k6: str, options: argparse.Namespace, out: Path) -> int:
         sources = start_service(stack, options, environment) if "BASE_URL" not in environment else named_sources()
         facts: dict[str, Any] = {
             "profile": options.profile,
-            "workers": options.workers,
+            **({"pods": len(metrics_urls())} if "BASE_URL" in os.environ else {"workers": options.workers}),
             "target": environment["BASE_URL"],
             "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
             **describe_machine(),
@@ -112,11 +112,16 @@ def start_service(
     return sources
 
 
+def metrics_urls() -> list[str]:
+    """The pages that METRICS_URLS names: one for each pod."""
+    return [url.strip() for url in os.environ.get("METRICS_URLS", "").split(",") if url.strip()]
+
+
 def named_sources() -> dict[str, Callable[[], Any]]:
     """What the environment names to be sampled beside a service that runs already."""
     sources: dict[str, Callable[[], Any]] = {}
-    if urls := os.environ.get("METRICS_URLS"):
-        sources["metrics"] = partial(read_metrics, urls.split(","))
+    if urls := metrics_urls():
+        sources["metrics"] = partial(read_metrics, urls)
     if url := os.environ.get("REDIS_URL"):
         sources["redis"] = redis_reader(url)
     if deployment := os.environ.get("KUBE_DEPLOYMENT"):

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from load.report_data import ReportError, read_recording, read_run
-from load.report_findings import breakpoint_steps, findings, key_figures, slo_held
+from load.report_findings import breakpoint_steps, findings, key_figures, slo_held, verdict
 
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -92,13 +93,13 @@ def test_shares_of_the_tiers_come_from_the_servers_counters() -> None:
     """And CPU time is divided by the requests that it served."""
     run = read_run(RECORDED)
     figures = key_figures(run)
-    shares = figures["texts from memory / Redis / another's inference / model"]
-    memory, redis, _, model = (float(part) for part in re.findall(r"[\d.]+", shares))
+    memory, redis, _, model = (
+        figures[f"texts from {tier}"].value for tier in ("memory", "Redis", "another's inference", "the model")
+    )
     assert memory + redis + model == pytest.approx(100, abs=0.05)
     assert memory > model > redis == 0
-    assert float(figures["CPU ms a request"]) == pytest.approx(
-        run.totals["cpu_seconds"] / run.totals["requests"] * 1000, abs=0.001
-    )
+    assert figures["CPU a request"].value == run.totals["cpu_seconds"] / run.totals["requests"] * 1000
+    assert any(f"{memory:.2f} % from memory, 0.00 % from Redis" in line for line in findings(run))
 
 
 def step(p99: float, *, crossed: bool) -> dict[str, object]:
@@ -153,14 +154,42 @@ def test_page_needs_nothing_else(run_folder: Path, report: ModuleType) -> None:
 
 
 def test_two_runs_stand_side_by_side(run_folder: Path, tmp_path: Path, report: ModuleType) -> None:
-    """Each figure and each finding of both."""
+    """Each figure and each finding of both, and how they relate."""
     other = shutil.copytree(RECORDED, tmp_path / "other")
-    change_summary(other, "http_reqs", rate=123456.0)
+    rate = key_figures(read_run(RECORDED))["requests/s"].value
+    change_summary(other, "http_reqs", rate=4 * rate)
     page = report.write_report(run_folder, other)
     assert page.name == "comparison.html"
     text = page.read_text()
     assert text.count("data:image/png;base64,") == 12
-    assert "123456" in text
+    assert f"<td>{rate:,.0f}</td><td>{4 * rate:,.0f}</td><td>0.25</td>" in text
+
+
+def test_two_runs_share_their_axes(run_folder: Path, tmp_path: Path, report: ModuleType) -> None:
+    """Else the lower latency may look like the higher one: a slower second run changes the first one's picture."""
+    figures = import_module("load.report_figures")
+    slow = read_run(shutil.copytree(RECORDED, tmp_path / "slow"))
+    for second in slow.client:
+        if "http_req_duration" in second.metrics:
+            second.metrics["http_req_duration"]["p(99)"] = 5000.0
+    run = read_run(run_folder)
+    alone, beside = figures.draw_all([run]), figures.draw_all([run, slow])
+    assert alone["Latency over time"][0] != beside["Latency over time"][0]
+    assert alone["Redis"][0] == beside["Redis"][0]
+    assert report
+
+
+def test_breakpoint_says_why_it_broke() -> None:
+    """A fast p99 beside the word BROKEN explains nothing."""
+    summary = {
+        "http_req_duration{scenario:rate_200}": step(20.0, crossed=False),
+        "dropped_iterations{scenario:rate_200}": {"count": 9, "thresholds": {"count<2": True}},
+    }
+    (found,) = breakpoint_steps(summary)
+    assert found.broke_by == ("requests that could not be sent",)
+    run = replace(read_run(RECORDED), summary=read_run(RECORDED).summary | summary)
+    assert verdict(run) == "broken at 200 requests/s"
+    assert any("by requests that could not be sent (p99 20.0 ms)" in line for line in findings(run))
 
 
 def test_what_stands_in_a_run_is_text_and_not_markup(run_folder: Path, report: ModuleType) -> None:
