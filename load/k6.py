@@ -30,7 +30,8 @@ def run_k6(k6: str, environment: Mapping[str, str], out: Path) -> int:
         "K6_WEB_DASHBOARD_RECORD": str(out / "k6.ndjson"),
         "K6_NO_USAGE_REPORT": "true",
     }
-    command = [k6, "run", "--quiet", "--summary-export", str(out / "summary.json")]
+    # No API server: its one port would be taken by another k6 beside this one.
+    command = [k6, "run", "--quiet", "--address", "", "--summary-export", str(out / "summary.json")]
     if "K6_PROMETHEUS_RW_SERVER_URL" in environment:
         command += ["--out", "experimental-prometheus-rw"]
     command.append(str(SCRIPT))

@@ -14,11 +14,13 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from redis.exceptions import RedisError
 
 from load.bench_process import ProcessError, Program, free_port, redis_server
 from load.bench_sides import ROOT
@@ -127,7 +129,25 @@ def named_sources() -> dict[str, Callable[[], Any]]:
     if deployment := os.environ.get("KUBE_DEPLOYMENT"):
         namespace, _, name = deployment.rpartition("/")
         sources["cluster"] = cluster_reader(namespace or "default", name)
+    _try(sources, time.monotonic() + float(os.environ.get("WAIT_SECONDS") or 0))
     return sources
+
+
+def _try(sources: Mapping[str, Callable[[], Any]], deadline: float) -> None:
+    """Read each once, and again until the deadline where it cannot tell: a wrong address must not pass unseen."""
+    for name, read in sources.items():
+        while True:
+            try:
+                read()
+                break
+            except (OSError, RedisError, SourceError, ValueError) as exc:
+                if time.monotonic() >= deadline:
+                    raise SourceError(f"{NAMED_BY[name]}: {exc}") from exc
+            time.sleep(1)
+
+
+NAMED_BY = {"metrics": "METRICS_URLS", "redis": "REDIS_URL", "cluster": "KUBE_DEPLOYMENT"}
+"""What is sampled -> the variable that says where."""
 
 
 def _parser() -> argparse.ArgumentParser:

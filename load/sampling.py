@@ -70,12 +70,16 @@ class Sampler:
 
 
 def read_metrics(urls: Sequence[str]) -> dict[str, float]:
-    """The samples of all metrics pages, added up by name and labels. Raises OSError."""
+    """The samples of all metrics pages, added up by name and labels. Raises SourceError."""
     total: dict[str, float] = {}
     for url in urls:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - the user named it
-            for name, value in WANTED.findall(answer.read().decode()):
-                total[name] = total.get(name, 0.0) + float(value)
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - the user named it
+                page = answer.read().decode()
+        except (OSError, ValueError) as exc:
+            raise SourceError(f"{url}: {exc}") from exc
+        for name, value in WANTED.findall(page):
+            total[name] = total.get(name, 0.0) + float(value)
     return total
 
 

@@ -113,6 +113,10 @@ def test_breakpoint_says_at_which_rate_the_promise_broke(k6: str, service: Servi
         ({"BASE_URL": "http://127.0.0.1:8000/predict"}, "without a path"),
         ({"BASE_URL": "http://127.0.0.1:1", "PROFILE": "typo"}, "PROFILE=typo: one of smoke, mission"),
         ({"BASE_URL": "http://127.0.0.1:1", "CACHE_RATE": "95"}, "CACHE_RATE=95: a number from 0 to 1"),
+        (
+            {"BASE_URL": "http://127.0.0.1:1", "TEXTS_PER_REQUEST": "2.5"},
+            "TEXTS_PER_REQUEST=2.5: a whole number from 1",
+        ),
         ({"BASE_URL": "http://127.0.0.1:1", "INSECURE_TLS": "yes"}, "INSECURE_TLS=yes: one of 0, 1"),
     ],
 )
@@ -130,6 +134,24 @@ def test_address_where_nobody_answers_fails_at_once(k6: str) -> None:
     assert done.returncode not in (0, 99)
     assert f"BASE_URL={url}: POST /predict" in done.stderr
     assert "connection refused" in done.stderr
+    assert "p(99)" not in done.stdout  # no threshold that "held" because nothing was measured
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("METRICS_URLS", "http://127.0.0.1:{}/metrics"), ("REDIS_URL", "redis://127.0.0.1:{}/0")]
+)
+def test_source_that_cannot_tell_fails_at_once(
+    k6: str, service: Service, tmp_path: Path, variable: str, value: str
+) -> None:
+    """Not a report that lacks the server's half after ten minutes."""
+    assert k6
+    done = subprocess.run(
+        [sys.executable, "-m", "load.run", "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "BASE_URL": service.url, variable: value.format(free_port())}, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {variable}: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_server_without_predict_fails_at_once(k6: str, service: Service) -> None:
