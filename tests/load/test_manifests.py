@@ -70,6 +70,20 @@ def test_operator_gets_the_generated_name(tmp_path: Path) -> None:
     assert script["file"] == "load.js"
 
 
+def test_runners_of_the_operator_are_as_the_jobs_pod(tmp_path: Path) -> None:
+    """The same k6; left out, the operator takes its newest image and mounts a token."""
+    objects = with_parts(tmp_path, "k6-operator", "network-policies")
+    runner = one(objects, "TestRun")["spec"]["runner"]
+    pod = one(objects, "Job")["spec"]["template"]["spec"]
+    assert runner["image"] == pod["containers"][0]["image"]
+    assert runner["automountServiceAccountToken"] == "false"
+    assert runner["securityContext"] == pod["securityContext"]
+    # A policy selects the runners by this label; without its port 6565 the operator could never start them.
+    assert LABEL in runner["metadata"]["labels"].items()
+    policy = one(objects, "NetworkPolicy", "valence-load-test")["spec"]
+    assert 6565 in [port["port"] for rule in policy["ingress"] for port in rule["ports"]]
+
+
 def test_workers_find_their_master() -> None:
     """By the Service's name, which leads to the master's pod."""
     objects = render(COMPONENT)
