@@ -6,11 +6,13 @@ with more than 1 % failures, end the run. Use it beside the users: locust -f loa
 
 import logging
 import os
+import sys
 import time
 
 from locust import LoadTestShape
 from locust.stats import StatsEntry
 
+from load.files import FileLimitError, allow_users
 from load.knee import MAX_FAILURES, Step, knee_of, stalled
 
 STEP_SECONDS = float(os.environ.get("STEP_SECONDS", "30"))
@@ -27,6 +29,10 @@ class Steps(LoadTestShape):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        try:
+            allow_users(USERS[-1])
+        except FileLimitError as exc:
+            sys.exit(f"error: {exc}, or fewer MAX_USERS")
         self._done: list[Step] = []
         self._step_began = 0.0
         self._settled: tuple[float, int, int] | None = None

@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 from load.bench_process import ProcessError, Program, free_port, redis_server
 from load.bench_sides import ROOT
 from load.ending import run_program
+from load.files import FileLimitError, allow_users
 from load.k6 import find_k6, run_k6
 from load.machine import describe_machine, write_json
 from load.prometheus import PrometheusError, query_samples
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = observed_run(k6, options, out)
         if status in (0, THRESHOLDS_CROSSED):
             sys.stdout.write(f"report: {write_report(out)}\n")
-    except (ProcessError, PrometheusError, ReportError, SourceError) as exc:
+    except (FileLimitError, ProcessError, PrometheusError, ReportError, SourceError) as exc:
         sys.stderr.write(f"error: {exc}\n")
         return 1
     return 0 if options.profile == "breakpoint" and status == THRESHOLDS_CROSSED else status
@@ -58,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def observed_run(k6: str, options: argparse.Namespace, out: Path) -> int:
     """Run k6 against what the environment names, or a service of our own; leave all files in `out`."""
     environment = {**os.environ, "PROFILE": options.profile}
+    if (users := environment.get("MAX_VUS") or "1000").isdigit() and options.profile in {"ramp", "spike"}:
+        allow_users(int(users))
     with ExitStack() as stack:
         sources = start_service(stack, options, environment) if "BASE_URL" not in environment else named_sources()
         facts: dict[str, Any] = {
