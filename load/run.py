@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from load.machine import describe_machine, write_json
 from load.prometheus import PrometheusError, query_samples
 from load.report import write_report
 from load.report_data import ReportError
-from load.sampling import Sampler, SourceError, cluster_reader, read_metrics, redis_reader
+from load.sampling import MetricsPages, Sampler, SourceError, cluster_reader, redis_reader
 
 THRESHOLDS_CROSSED = 99
 """k6's exit status when the SLO did not hold."""
@@ -112,7 +111,7 @@ def start_service(
     program = Program(command, port=port, env=settings, cwd=ROOT, cores=cores, ready_path="/readyz")
     stack.callback(program.stop)
     environment["BASE_URL"] = f"http://127.0.0.1:{port}"
-    sources["metrics"] = partial(read_metrics, [f"http://127.0.0.1:{metrics_port}/metrics"])
+    sources["metrics"] = MetricsPages([f"http://127.0.0.1:{metrics_port}/metrics"]).read
     sources["cpu_seconds"] = program.cpu_seconds
     return sources
 
@@ -126,7 +125,7 @@ def named_sources() -> dict[str, Callable[[], Any]]:
     """What the environment names to be sampled beside a service that runs already."""
     sources: dict[str, Callable[[], Any]] = {}
     if urls := metrics_urls():
-        sources["metrics"] = partial(read_metrics, urls)
+        sources["metrics"] = MetricsPages(urls).read
     if url := os.environ.get("REDIS_URL"):
         sources["redis"] = redis_reader(url)
     if deployment := os.environ.get("KUBE_DEPLOYMENT"):

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -25,6 +26,7 @@ TIMEOUT_SECONDS = 5.0
 WANTED = re.compile(
     r"^((?:http_requests|valence|process)_\w+(?<!_created)(?<!_bucket)(?:\{[^}]*\})?) (\S+)$", re.MULTILINE
 )
+COUNTER = re.compile(r"\w+_(?:total|count|sum)\b")
 Sample = dict[str, Any]
 
 
@@ -69,18 +71,49 @@ class Sampler:
         return sample
 
 
-def read_metrics(urls: Sequence[str]) -> dict[str, float]:
-    """The samples of all metrics pages, added up by name and labels. Raises SourceError."""
-    total: dict[str, float] = {}
-    for url in urls:
+class MetricsPages:
+    """Several metrics pages, one for each pod, added up by name and labels.
+
+    A pod that is gone keeps its last counts, one that began anew goes on from them: a sum never falls.
+    """
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self._urls = urls
+        self._last: dict[str, dict[str, float]] = {}
+        self._earlier: dict[str, float] = defaultdict(float)
+        """What processes had counted that have ended."""
+
+    def read(self) -> dict[str, float]:
+        """The sums now. Raises SourceError while a page has never answered."""
+        for url in self._urls:
+            self._see(url)
+        total = self._earlier.copy()
+        for url in self._urls:
+            for name, value in self._last[url].items():
+                total[name] += value
+        return dict(total)
+
+    def _see(self, url: str) -> None:
         try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - the user named it
-                page = answer.read().decode()
-        except (OSError, ValueError) as exc:
-            raise SourceError(f"{url}: {exc}") from exc
-        for name, value in WANTED.findall(page):
-            total[name] = total.get(name, 0.0) + float(value)
-    return total
+            page = read_page(url)
+        except SourceError:
+            if url in self._last:
+                return
+            raise
+        for name, value in self._last.get(url, {}).items():
+            if COUNTER.match(name) and page.get(name, 0.0) < value:
+                self._earlier[name] += value
+        self._last[url] = page
+
+
+def read_page(url: str) -> dict[str, float]:
+    """The samples of one metrics page that a report may need. Raises SourceError."""
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - the user named it
+            page = answer.read().decode()
+    except (OSError, ValueError) as exc:
+        raise SourceError(f"{url}: {exc}") from exc
+    return {name: float(value) for name, value in WANTED.findall(page)}
 
 
 def redis_reader(url: str) -> Callable[[], dict[str, int]]:

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from load.prometheus import PrometheusError, query_samples
-from load.sampling import Sampler, SourceError, cluster_reader, read_metrics, redis_reader
-from tests.conftest import free_port
+from load.sampling import MetricsPages, Sampler, SourceError, cluster_reader, read_page, redis_reader
+from tests.conftest import StartService, free_port
 
 TEXTS = 'valence_cache_texts_total{source="model"}'
 
@@ -37,18 +37,35 @@ class RedisServer(Protocol):
 def test_pages_of_several_pods_are_added_up(service: Service) -> None:
     """The same page twice counts twice; Python's own metrics and buckets are left out."""
     httpx.post(f"{service.url}/predict", json={"text": ["One more text for the counter."]}).raise_for_status()
-    once, twice = read_metrics([service.metrics_url]), read_metrics([service.metrics_url] * 2)
+    once, twice = read_page(service.metrics_url), MetricsPages([service.metrics_url] * 2).read()
     assert twice[TEXTS] == 2 * once[TEXTS] > 0
     assert not [name for name in once if name.startswith("python_") or "_bucket" in name]
+
+
+def test_sums_never_fall(start_service: StartService) -> None:
+    """A pod that is gone keeps its counts, one that began anew goes on from them."""
+    port = free_port()
+    settings = {"VALENCE_METRICS_BIND": f"127.0.0.1:{port}", "VALENCE_DRAIN_SECONDS": "0"}
+    pages = MetricsPages([f"http://127.0.0.1:{port}/metrics"])
+    with pytest.raises(SourceError, match=str(port)):
+        pages.read()
+    for _ in range(2):
+        pod = start_service(**settings).wait_ready()
+        pages.read()
+        httpx.post(f"{pod.url}/predict", json={"text": ["A", "B", "C"]}).raise_for_status()
+        seen = pages.read()[TEXTS]
+        pod.stop()
+        assert pages.read()[TEXTS] == seen
+    assert seen == 6
 
 
 def test_first_and_last_state_are_sampled(service: Service, tmp_path: Path) -> None:
     """However short the run: the last sample is taken after it."""
     file = tmp_path / "samples.jsonl"
-    with Sampler(file, {"metrics": lambda: read_metrics([service.metrics_url])}):
+    with Sampler(file, {"metrics": lambda: read_page(service.metrics_url)}):
         httpx.post(f"{service.url}/predict", json={"text": ["A", "B", "C"]}).raise_for_status()
     samples = [json.loads(line) for line in file.read_text().splitlines()]
-    assert samples[-1]["metrics"][TEXTS] == read_metrics([service.metrics_url])[TEXTS]
+    assert samples[-1]["metrics"][TEXTS] == read_page(service.metrics_url)[TEXTS]
     assert samples[0]["time"] <= samples[-1]["time"]
 
 
@@ -57,8 +74,8 @@ def test_what_cannot_be_had_is_absent(service: Service, tmp_path: Path) -> None:
     nobody = f"127.0.0.1:{free_port()}"
     file = tmp_path / "samples.jsonl"
     sources = {
-        "metrics": lambda: read_metrics([service.metrics_url]),
-        "gone": lambda: read_metrics([f"http://{nobody}/metrics"]),
+        "metrics": lambda: read_page(service.metrics_url),
+        "gone": lambda: read_page(f"http://{nobody}/metrics"),
         "redis": redis_reader(f"redis://{nobody}/0"),
     }
     with Sampler(file, sources):
