@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
+from app.allocator import return_free_pages, return_large_blocks
 from app.batching import Batcher
 from app.cache import Keys, MemoryCache
 from app.cpu import cpu_flags, plan_threads, resident_bytes
@@ -119,6 +120,7 @@ class Lifecycle:
         )
 
     async def _load(self) -> None:
+        return_large_blocks()  # before the model's are made
         try:
             classifier = await asyncio.to_thread(Classifier, self.package)
             self._not_ready = "the golden texts are being checked"
@@ -136,6 +138,7 @@ class Lifecycle:
             # What start-up made lives as long as the process: the garbage collector need not look at it again.
             gc.collect()
             gc.freeze()
+            return_free_pages()
             MODEL_INFO.labels(self.package.manifest.name, self.package.digest[:16]).set(1)
             log.info("ready", golden_difference=self.golden_difference)
 
