@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from itertools import islice
 
 from app.metrics import CACHE_EVICTED, CACHE_EXPIRED
 from app.model import Answer, Prediction
@@ -20,6 +21,10 @@ HEADER = struct.Struct("<2s?HIId")
 """How an answer begins in Redis: magic, truncated, label, tokens, unknown tokens, score."""
 TTL_JITTER = 0.1
 """Share of the TTL that is taken off at random: texts cached together must not all expire together."""
+
+SWEEP_SECONDS = 1.0
+SWEEP_ENTRIES = 1_000
+"""How often the oldest entries are looked over for expired ones, and how many at once, some 0.3 ms."""
 
 
 class Keys:
@@ -75,6 +80,7 @@ class MemoryCache:
         self._clock = clock
         self._entries: dict[bytes, tuple[Answer, float]] = {}  # oldest use first
         self._bytes = 0
+        self._next_sweep = clock() + SWEEP_SECONDS
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -97,19 +103,33 @@ class MemoryCache:
         return entry[0]
 
     def put(self, items: Iterable[tuple[bytes, Answer]]) -> None:
-        """Keep answers, and drop those least recently used until the bounds hold again."""
+        """Keep answers, and drop those least recently used until the bounds hold again; now and then expired ones."""
         if not self._max_entries:
             return
+        now = self._clock()
+        if now >= self._next_sweep:
+            self._next_sweep = now + SWEEP_SECONDS
+            self._sweep(now)
         for key, answer in items:
             old = self._entries.pop(key, None)
             if old is not None:
                 self._bytes -= _size(key, old[0])
-            self._entries[key] = (answer, self._clock() + jittered(self._ttl_seconds))
+            self._entries[key] = (answer, now + jittered(self._ttl_seconds))
             self._bytes += _size(key, answer)
         while self._entries and (len(self._entries) > self._max_entries or self._bytes > self._max_bytes):
             oldest = next(iter(self._entries))
             self._bytes -= _size(oldest, self._entries.pop(oldest)[0])
             CACHE_EVICTED.count += 1
+
+    def _sweep(self, now: float) -> None:
+        """Drop what has expired among the least recently used: nobody asks for it, and it would stay until it is full.
+
+        Looks through one iterator, since each new one would first skip all that was removed before.
+        """
+        expired = [key for key, entry in islice(self._entries.items(), SWEEP_ENTRIES) if entry[1] < now]
+        for key in expired:
+            self._bytes -= _size(key, self._entries.pop(key)[0])
+        CACHE_EXPIRED.count += len(expired)
 
 
 def _size(key: bytes, answer: Answer) -> int:

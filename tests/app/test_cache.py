@@ -4,7 +4,17 @@ import tracemalloc
 
 import pytest
 
-from app.cache import ENTRY_OVERHEAD_BYTES, Keys, MemoryCache, jittered, pack, unpack
+from app.cache import (
+    ENTRY_OVERHEAD_BYTES,
+    SWEEP_ENTRIES,
+    SWEEP_SECONDS,
+    Keys,
+    MemoryCache,
+    jittered,
+    pack,
+    unpack,
+)
+from app.metrics import CACHE_EXPIRED
 from app.model import Answer, Prediction
 
 ANSWER = Answer(Prediction(b'[{"label":"POSITIVE","score":0.9}]', 1, 0.9), 7, unknown_tokens=2, truncated=False)
@@ -44,6 +54,27 @@ def test_entries_expire() -> None:
     clock.now = 10.1
     assert known.get(b"a") is None
     assert (len(known), known.size_bytes) == (0, 0)
+
+
+def test_expired_entries_leave_unasked() -> None:
+    """What nobody asks for again does not wait for the bounds: the memory of a quiet service falls with its traffic."""
+    clock = Clock()
+    known = cache(clock, max_entries=10_000)
+    known.put((b"%d" % number, ANSWER) for number in range(SWEEP_ENTRIES + 5))
+    clock.now, removed = 8.0, CACHE_EXPIRED.count
+    known.put([(b"young", ANSWER)])
+    assert len(known) == SWEEP_ENTRIES + 6
+    clock.now = 10.1
+    known.put([(b"a", ANSWER)])
+    assert len(known) == 7  # no more than so many at once
+    known.put([(b"b", ANSWER)])
+    assert len(known) == 8  # and not with every text
+    clock.now += SWEEP_SECONDS
+    known.put([(b"c", ANSWER)])
+    assert len(known) == 4
+    assert known.get(b"young") == ANSWER
+    assert CACHE_EXPIRED.count - removed == SWEEP_ENTRIES + 5
+    assert known.size_bytes == (len("young") + 3) + 4 * (len(ANSWER.prediction.fragment) + ENTRY_OVERHEAD_BYTES)
 
 
 def test_least_recently_used_entry_leaves_first() -> None:
