@@ -10,11 +10,10 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper, version_converter
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-OPSET = 23
-"""The first opset with Attention; ONNX Runtime has all of its kernels since 1.24."""
+OPSET = 24
+"""The first opset whose Attention takes lengths instead of a mask."""
 
-_MASK = "optimise/attention_mask"  # bool (batch, 1, tokens, tokens)
-_MASK_ROW = "optimise/attention_mask_row"  # bool (batch, 1, 1, tokens)
+_LENGTHS = "optimise/lengths"  # int64 (batch,)
 _FIRST = "optimise/first"  # the index [0]
 _TOKEN_WISE = {"Add", "Sum", "Mul", "Div", "Erf", "Gelu", "Tanh", "MatMul", "LayerNormalization"}
 
@@ -22,7 +21,8 @@ _TOKEN_WISE = {"Add", "Sum", "Mul", "Div", "Erf", "Gelu", "Tanh", "MatMul", "Lay
 def optimise(source: Path, target: Path, *, num_heads: int) -> None:
     """Write `source` to `target` with fused attention and GELU, and a last layer that computes what is read of it.
 
-    Inputs and outputs stay: int64 (batch, tokens) -> float32 logits (batch, labels).
+    Inputs and outputs stay: int64 (batch, tokens) -> float32 logits (batch, labels). Padding must be at the
+    end of a row: of `attention_mask` only the number of tokens is read.
     """
     model = OnnxModel(version_converter.convert_version(onnx.load(source), OPSET))
     _inline_identities(model)
@@ -72,13 +72,14 @@ def _fuse_attention(model: OnnxModel, num_heads: int) -> None:
         if key_bias is not None and key_bias.op_type == "Add" and model.get_initializer(key_bias.input[0]) is not None:
             key = key_bias.input[1]  # the bias adds the same to all scores of a query, which softmax takes out again
         model.remove_node(children[-1])
-        outputs, heads = [children[-1].output[0]], {"q_num_heads": num_heads, "kv_num_heads": num_heads}
-        model.add_node(
-            helper.make_node("Attention", [query, key, value, _MASK], outputs, f"{softmax.name}/fused", **heads)
-        )
+        inputs, heads = [query, key, value, "", "", "", _LENGTHS], {"q_num_heads": num_heads, "kv_num_heads": num_heads}
+        outputs = [children[-1].output[0]]
+        model.add_node(helper.make_node("Attention", inputs, outputs, f"{softmax.name}/fused", **heads))
         fused = True
     if fused:
-        _add_mask(model)
+        model.add_initializer(numpy_helper.from_array(np.array([1]), f"{_LENGTHS}/axes"))
+        inputs = ["attention_mask", f"{_LENGTHS}/axes"]
+        model.add_node(helper.make_node("ReduceSum", inputs, [_LENGTHS], keepdims=0))
 
 
 def _only_chain(consumers: dict[str, list[NodeProto]], node: NodeProto, op_types: list[str]) -> list[NodeProto] | None:
@@ -116,26 +117,11 @@ def _has_weights(model: OnnxModel, producers: dict[str, NodeProto], name: str) -
     return False
 
 
-def _add_mask(model: OnnxModel) -> None:
-    """Attention wants a full (batch, 1, tokens, tokens) mask; true means "may be looked at"."""
-    model.add_initializer(numpy_helper.from_array(np.array([1, 2]), f"{_MASK}/axes"))
-    model.add_initializer(numpy_helper.from_array(np.array([1]), f"{_MASK}/one"))
-    shape = [f"{_MASK}/one", f"{_MASK}/one", f"{_MASK}/tokens", f"{_MASK}/one"]
-    for node in (
-        helper.make_node("Cast", ["attention_mask"], [f"{_MASK}/bool"], to=TensorProto.BOOL),
-        helper.make_node("Unsqueeze", [f"{_MASK}/bool", f"{_MASK}/axes"], [_MASK_ROW]),
-        helper.make_node("Shape", ["attention_mask"], [f"{_MASK}/tokens"], start=1, end=2),
-        helper.make_node("Concat", shape, [f"{_MASK}/shape"], axis=0),
-        helper.make_node("Expand", [_MASK_ROW, f"{_MASK}/shape"], [_MASK]),
-    ):
-        model.add_node(node)
-
-
 def _sum_residuals(model: OnnxModel) -> None:
-    """Add product, residual and bias before a LayerNormalization in one Sum.
+    """Write x @ weights + bias + residual before a LayerNormalization as the Sum of the product and (residual + bias).
 
-    It also keeps ONNX Runtime from fusing addition and norm into its SkipLayerNormalization, whose CPU kernel is scalar
-    code: 195 us at (128, 384) where the two take 25 us.
+    Then quantisation can scale the product and add it in one node. Sum also keeps ONNX Runtime from fusing addition
+    and norm into its SkipLayerNormalization, whose CPU kernel is scalar code: 195 us at (128, 384) for 25 us in two.
     """
     producers = model.output_name_to_node()
     for norm in model.get_nodes_by_op_type("LayerNormalization"):
@@ -145,7 +131,9 @@ def _sum_residuals(model: OnnxModel) -> None:
         total.op_type = "Sum"
         biased = producers.get(total.input[0])
         if biased is not None and biased.op_type == "Add" and model.get_initializer(biased.input[0]) is not None:
-            total.input[:] = [biased.input[1], total.input[1], biased.input[0]]
+            shifted = f"{total.input[1]}/plus/{biased.input[0]}"
+            model.add_node(helper.make_node("Add", [total.input[1], biased.input[0]], [shifted], shifted))
+            total.input[:] = [biased.input[1], shifted]
 
 
 def _narrow_last_layer(model: OnnxModel) -> None:
@@ -171,7 +159,11 @@ def _narrow_last_layer(model: OnnxModel) -> None:
         node = producers[name]
         narrowed[name] = name
         if node is last:
-            node.input[0], node.input[3] = narrow(node.input[0]), _MASK_ROW
+            # Twice: with one query ONNX Runtime sums the values in an order that depends on the padding.
+            query = narrow(node.input[0])
+            node.input[0], narrowed[name] = f"{name}/twice", f"{name}/first"
+            model.add_node(helper.make_node("Concat", [query, query], [node.input[0]], axis=1))
+            model.add_node(helper.make_node("Gather", [name, _FIRST], [narrowed[name]], axis=1))
         elif name not in wide and node.op_type in _TOKEN_WISE:
             node.input[:] = [narrow(operand) for operand in node.input]
         elif node.op_type != "Constant":

@@ -47,7 +47,7 @@ class _Range:
 
 
 _ANY = _Range(zero_point=128, positive_levels=127, least_scale=0.0, symmetric=True)
-# GELU is never below -0.17, so most levels go to positive values: 32 steps of 0.1700 / 32 reach down to it.
+# GELU is never below -0.1701, so most levels go to positive values: 32 steps of 0.1701 / 32 reach down to it.
 _GELU = _Range(zero_point=32, positive_levels=223, least_scale=0.1701 / 32, symmetric=False)
 
 
@@ -57,7 +57,9 @@ def quantise(source: Path, target: Path) -> dict[str, object]:
     Linear layers on pooled vectors (Gemm: the classifier head) stay float32. Raises ExportError when the graph has
     nothing to quantise.
     """
-    graph = _Graph(OnnxModel(onnx.shape_inference.infer_shapes(onnx.load(source))))
+    model = OnnxModel(onnx.shape_inference.infer_shapes(onnx.load(source)))
+    _approximate_gelu(model)
+    graph = _Graph(model)
     tables = sum(graph.quantise_table(gather) for gather in graph.model.get_nodes_by_op_type("Gather"))
     layers = sum(graph.quantise_layer(matmul) for matmul in graph.model.get_nodes_by_op_type("MatMul"))
     if not layers:
@@ -73,6 +75,20 @@ def quantise(source: Path, target: Path) -> dict[str, object]:
         "embedding_tables": tables,
         "calibration": None,
     }
+
+
+def _approximate_gelu(model: OnnxModel) -> None:
+    """Bias and GELU by tanh in one node: off by at most 0.0005, a tenth of the smallest step of its int8 form."""
+    producers, consumers = model.output_name_to_node(), model.input_name_to_nodes()
+    for gelu in model.get_nodes_by_op_type("Gelu"):
+        add = producers.get(gelu.input[0])
+        if add is None or add.op_type != "Add" or len(consumers[add.output[0]]) != 1:
+            continue
+        if model.get_initializer(add.input[0]) is None:
+            continue
+        model.remove_nodes([add, gelu])
+        inputs = [add.input[1], add.input[0]]
+        model.add_node(helper.make_node("FastGelu", inputs, gelu.output, gelu.name, domain=_MICROSOFT))
 
 
 def to_int8(weights: FloatArray, limit: int, axis: int) -> tuple[npt.NDArray[np.int8], FloatArray]:
@@ -93,6 +109,7 @@ class _Graph:
     def __post_init__(self) -> None:
         self.shapes = {info.name: info.type.tensor_type.shape for info in self.model.model.graph.value_info}
         self.producers = self.model.output_name_to_node()
+        self.consumers = self.model.input_name_to_nodes()
         self.constants: set[str] = set()
         self.constant(_UNIT, np.array(1, np.float32))
         self.constant(_LAST_AXIS, np.array([-1]))
@@ -142,7 +159,7 @@ class _Graph:
         if matrix is None or len(self.dims(x)) == _POOLED:
             return False
         integers, scales = to_int8(matrix, WEIGHT_LIMIT, axis=0)
-        x_range = _GELU if self.producers[x].op_type == "Gelu" else _ANY
+        x_range = _GELU if self.producers[x].op_type in {"Gelu", "FastGelu"} else _ANY
         x_uint8, x_scales = self.quantise_tokens(x, x_range, len(matrix))
         operands = [
             x_uint8,
@@ -153,8 +170,22 @@ class _Graph:
         ]
         self.model.remove_node(matmul)
         product = self.add("MatMulIntegerToFloat", operands, f"{output}/unscaled", domain=_MICROSOFT)
-        self.add("Mul", [product, x_scales], output)
+        residual = self.residual(output, len(scales[0]))
+        if residual is None:
+            self.add("Mul", [product, x_scales], output)
+        else:
+            total = self.consumers[output][0]
+            self.model.remove_node(total)
+            self.add("GatedAdd", [residual, product, x_scales], total.output[0], domain=_MICROSOFT)
         return True
+
+    def residual(self, product: str, width: int) -> str | None:
+        """The other token vectors in product + residual, if that is all there is done with the product."""
+        readers = self.consumers.get(product, [])
+        if [(reader.op_type, len(reader.input)) for reader in readers] != [("Sum", 2)]:
+            return None
+        other = next(name for name in readers[0].input if name != product)
+        return other if [dimension.dim_value for dimension in self.dims(other)[2:]] == [width] else None
 
     def quantise_tokens(self, x: str, x_range: _Range, width: int) -> tuple[str, str]:
         """The uint8 form of x (batch, tokens, width) and its scales (batch, tokens, 1)."""

@@ -111,6 +111,22 @@ def test_score_is_the_same_alone_and_in_any_batch(graphs: Graphs, texts: list[In
         assert np.abs(batched - alone[chosen]).max() < 1e-6
 
 
+def test_last_norm_is_bitwise_the_same_in_any_padding(graphs: Graphs, texts: list[IntArray]) -> None:
+    """Up to the head no float may differ, the last layer's single query included."""
+    model = onnx.load(graphs.int8)
+    last = [node.output[0] for node in model.graph.node if node.op_type == "LayerNormalization"][-1]
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info(last, TensorProto.FLOAT, None))
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for text in texts[5:]:
+        rows = []
+        for tokens in (len(text), 103, 126):
+            ids, mask = np.full((1, tokens), graphs.pad, np.int64), np.zeros((1, tokens), np.int64)
+            ids[0, : len(text)], mask[0, : len(text)] = text, 1
+            feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+            rows.append(session.run([last], {node.name: feed[node.name] for node in session.get_inputs()})[0])
+        assert all((row == rows[0]).all() for row in rows)
+
+
 def test_int8_scores_are_close_to_fp32(graphs: Graphs, texts: list[IntArray]) -> None:
     """Random weights are far less kind than trained ones, but noise must stay noise."""
     differences = np.abs(graphs.scores(graphs.int8, texts) - graphs.scores(graphs.exported, texts))
@@ -122,6 +138,26 @@ def test_every_linear_layer_of_the_encoder_is_quantised(graphs: Graphs) -> None:
     assert graphs.facts["linear_layers"] == LINEAR_LAYERS
     assert operators(graphs.int8).count("MatMulIntegerToFloat") == LINEAR_LAYERS
     assert "MatMul" not in operators(graphs.int8)
+
+
+def test_scale_and_residual_are_one_node(graphs: Graphs) -> None:
+    """Neither a product's scale nor GELU's bias takes a pass of its own."""
+    found = operators(graphs.int8)
+    assert [found.count(name) for name in ("GatedAdd", "FastGelu", "Gelu")] == [2 * LAYERS, LAYERS, 0]
+
+
+def test_padding_may_hold_anything(graphs: Graphs, texts: list[IntArray]) -> None:
+    """Only the number of tokens counts: ids behind them change no bit."""
+    shape = (2, 30)
+    ids, mask = np.full(shape, 7, np.int64), np.ones(shape, np.int64)
+    mask[0, 11:] = 0
+    session = ort.InferenceSession(graphs.int8, providers=["CPUExecutionProvider"])
+    feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros(shape, np.int64)}
+    names = [node.name for node in session.get_inputs()]
+    before = session.run(["logits"], {name: feed[name] for name in names})[0]
+    ids[0, 11:] = texts[-1][0]
+    after = session.run(["logits"], {name: feed[name] for name in names})[0]
+    assert (before == after).all()
 
 
 def test_weights_fit_cpus_without_vnni(graphs: Graphs) -> None:
