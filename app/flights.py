@@ -4,6 +4,8 @@ import asyncio
 from typing import Protocol
 
 from app.batching import Job
+from app.deadlines import Deadlines
+from app.errors import TimedOut
 from app.model import Answer, Prediction
 from app.spans import Trace
 
@@ -15,12 +17,13 @@ class Abandoned(Exception):
 class Wait:
     """One request, waiting for texts that are being scored."""
 
-    __slots__ = ("_left", "future", "trace")
+    __slots__ = ("_left", "deadline", "future", "trace")
 
-    def __init__(self, texts: int, future: asyncio.Future[None], trace: Trace | None) -> None:
+    def __init__(self, texts: int, future: asyncio.Future[None], trace: Trace | None, deadlines: Deadlines) -> None:
         self._left = texts
         self.future = future
         self.trace = trace
+        self.deadline = deadlines.begin(lambda: self.fail(_timed_out(deadlines.seconds)))
 
     def landed(self) -> None:
         """One more of the texts has its answer."""
@@ -37,6 +40,10 @@ class Wait:
         """Whoever watches the client has stopped: because it has gone, as a rule."""
         if not watcher.cancelled():
             self.fail(watcher.exception() or Abandoned())
+
+
+def _timed_out(seconds: float) -> TimedOut:
+    return TimedOut(f"not served within {seconds:g} s (VALENCE_TIMEOUT)")
 
 
 class Owner(Protocol):

@@ -7,10 +7,11 @@ their endpoint, everything else through FastAPI.
 import os
 import re
 import time
-from asyncio import Task
+from asyncio import CancelledError, Future
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
+from typing import Any
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -23,6 +24,7 @@ from app.metrics import IN_FLIGHT, LATENCY_BUCKETS, REQUEST_SECONDS, REQUESTS
 from app.predict import PATH, PredictEndpoint
 from app.recording import LoopCounter, LoopHistogram
 from app.replies import Headers, Reply, refusal
+from app.scoring import Recalled
 from app.server import Response
 from app.tracing import Answered
 
@@ -92,11 +94,11 @@ class ObserveRequests:
 
     def predict(
         self, scope: Scope, body: bytes, respond: Callable[[Response], object]
-    ) -> Response | Task[Reply] | None:
+    ) -> Response | Future[Any] | None:
         """A prediction past ASGI, for `app.server`; what is answered, measured, logged and traced is the same.
 
-        Gives the response if it is known at once; a task, which will call `respond` unless it is cancelled, if Redis
-        or the model must be asked; and None for what ASGI should have.
+        Gives the response if it is known at once; a future, upon which `respond` will be called unless it is cancelled,
+        if Redis or the model must be asked; and None for what ASGI should have.
         """
         if len(body) > self._endpoint.max_body_bytes:
             return None
@@ -106,22 +108,29 @@ class ObserveRequests:
         reply = self._endpoint.at_once(body, facts.trace)
         if isinstance(reply, Reply):
             return self._response(reply, scope, facts)
-        task = self._endpoint.loop.create_task(self._endpoint.later(reply))
+        pending = self._endpoint.pending(reply)
         self._in_flight += 1
-        task.add_done_callback(partial(self._predicted, scope, facts, respond))
-        return task
+        pending.add_done_callback(partial(self._predicted, scope, facts, respond, reply))
+        return pending
 
     def _predicted(
-        self, scope: Scope, facts: RequestFacts, respond: Callable[[Response], object], task: Task[Reply]
+        self,
+        scope: Scope,
+        facts: RequestFacts,
+        respond: Callable[[Response], object],
+        recalled: Recalled,
+        pending: Future[Any],
     ) -> None:
         self._in_flight -= 1
-        if task.cancelled():
+        try:
+            reply = self._endpoint.conclude(recalled, pending)
+        except CancelledError:
             self._record(scope, facts)
-        elif (exc := task.exception()) is not None:
-            log.error("unexpected_error", request_id=facts.request_id, exc_info=exc)
-            respond(self._response(refusal(AppError(BUG)), scope, facts))
-        else:
-            respond(self._response(task.result(), scope, facts))
+            return
+        except Exception:
+            log.exception("unexpected_error", request_id=facts.request_id)
+            reply = refusal(AppError(BUG))
+        respond(self._response(reply, scope, facts))
 
     def _response(self, reply: Reply, scope: Scope, facts: RequestFacts) -> Response:
         """As it is sent past ASGI; it has then been recorded."""

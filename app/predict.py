@@ -1,9 +1,9 @@
 """POST /predict: texts in, every label with its score out.
 
 The endpoint is called directly, past FastAPI's router, its dependencies and its models, which would cost four times as
-much as a cache hit itself: with a whole body where `app.server` has one (`at_once`, `later`), otherwise by the
-middleware. The route below serves the same endpoint where the router is asked (behind another path, in a test) and
-describes it in `/openapi.json`.
+much as a cache hit itself: with a whole body where `app.server` has one (`at_once`, `pending`, `conclude`), otherwise
+by the middleware. The route below serves the same endpoint where the router is asked (behind another path, in a test)
+and describes it in `/openapi.json`.
 """
 
 import asyncio
@@ -67,11 +67,6 @@ class PredictEndpoint:
             self.schema, max_texts=settings.max_texts, max_text_characters=settings.max_text_characters
         )
 
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop, without the system call that asking for it is until Python 3.12."""
-        return self._deadlines.loop
-
     async def __call__(self, scope: Scope, receive: Receive, trace: Trace | None = None) -> Reply:
         """Raises ClientDisconnect when the client leaves before its answer is there."""
         try:
@@ -87,7 +82,7 @@ class PredictEndpoint:
             raise ClientDisconnect from None
 
     def at_once(self, body: bytes, trace: Trace | None = None) -> Reply | Recalled:
-        """The reply, or what `later` takes where a text is not known in this process."""
+        """The reply, or what `later` and `pending` take where a text is not known in this process."""
         if (reply := self._recent.get(body)) is not None:
             self._lifecycle.served.add_repeated(reply.answers)  # drift has seen these texts within the second
             if trace is not None:
@@ -108,6 +103,23 @@ class PredictEndpoint:
         reply = self._reply(recalled)
         self._recent.put(body, reply)
         return reply
+
+    def pending(self, recalled: Recalled) -> asyncio.Future[Any]:
+        """What `conclude` takes when it is done; cancelled, if the client has left."""
+        if recalled.wait is not None:  # no task, since nothing but the model is waited for
+            return recalled.wait.future
+        return self._deadlines.loop.create_task(self.later(recalled))
+
+    def conclude(self, recalled: Recalled, pending: asyncio.Future[Any]) -> Reply:
+        """The reply that was pending. Raises CancelledError."""
+        if isinstance(pending, asyncio.Task):
+            reply: Reply = pending.result()
+            return reply
+        try:
+            self._lifecycle.scorer.collect(recalled)
+        except AppError as exc:
+            return _refused(exc, recalled.trace)
+        return self._reply(recalled)
 
     async def later(self, recalled: Recalled, left: Callable[[], Coroutine[Any, Any, None]] | None = None) -> Reply:
         """The reply, from Redis or the model. Raises Abandoned when what `left` begins ends first."""

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from app.batching import Batcher
 from app.cache import Keys, MemoryCache
 from app.deadlines import Deadlines
-from app.errors import TimedOut
 from app.flights import Abandoned, Flight, Wait
 from app.metrics import (
     CACHE_COALESCED,
@@ -165,21 +164,36 @@ class Scorer:
             recalled.missing = {key: text for key, text in recalled.missing.items() if key not in found}
 
     def ask_model(self, recalled: Recalled) -> None:
-        """Have what no cache knows scored, each text once, however many requests ask for it; returns at once.
+        """Have what no cache knows scored, each text once, however many requests ask for it.
 
-        Raises Overloaded or NotReady when that is known by now; whoever asks then has its answer without a turn of the
-        event loop, behind all the others that are being refused.
+        `collect` when `recalled.wait.future` is done; cancel that when nobody wants the answers any more. Raises
+        Overloaded or NotReady when that is known by now, so that a refusal takes no turn of the event loop.
         """
-        wait = recalled.wait = Wait(len(recalled.missing), self._deadlines.loop.create_future(), recalled.trace)
+        future: asyncio.Future[None] = self._deadlines.loop.create_future()
+        wait = recalled.wait = Wait(len(recalled.missing), future, recalled.trace, self._deadlines)
         if recalled.trace is not None:
             recalled.trace.asked = perf_counter()
         recalled.flights = self._board(recalled, wait)
-        if wait.future.done() and (exc := wait.future.exception()) is not None:
-            self._give_up(recalled, wait, exc)
-            raise exc
+        if future.done():
+            self.collect(recalled)
+
+    def collect(self, recalled: Recalled) -> None:
+        """Add what the model has said. Raises as `score` does, and CancelledError."""
+        assert recalled.wait is not None
+        self._deadlines.end(recalled.wait.deadline)
+        try:
+            recalled.wait.future.result()
+        except (Exception, asyncio.CancelledError) as exc:
+            if recalled.trace is not None:  # past ASGI, who leaves cancels
+                reason = Abandoned if isinstance(exc, asyncio.CancelledError) else type(exc)
+                recalled.trace.gave_up(reason.__name__)
+            for flight in recalled.flights:
+                self._leave(flight, recalled.wait)
+            raise
+        recalled.fill({flight.key: flight.answer for flight in recalled.flights if flight.answer is not None})
 
     async def infer(self, recalled: Recalled, left: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
-        """Wait for the model, which need not have been asked.
+        """Ask the model, unless it has been asked, and wait for it.
 
         Raises as `score` does, and Abandoned when what `left` begins, watching whoever asked, ends first.
         """
@@ -191,27 +205,12 @@ class Scorer:
         if left is not None and not wait.future.done():
             watcher = self._deadlines.loop.create_task(left())
             watcher.add_done_callback(wait.watched)
-        deadline = self._deadlines.begin(lambda: wait.fail(self._timed_out()))
         try:
             await wait.future
-        except (Exception, asyncio.CancelledError) as exc:
-            self._give_up(recalled, wait, exc)
-            raise
         finally:
-            self._deadlines.end(deadline)
             if watcher is not None:
                 watcher.cancel()
-        recalled.fill({flight.key: flight.answer for flight in recalled.flights if flight.answer is not None})
-
-    def _give_up(self, recalled: Recalled, wait: Wait, exc: BaseException) -> None:
-        if recalled.trace is not None:  # past ASGI, who leaves is cancelled
-            reason = Abandoned if isinstance(exc, asyncio.CancelledError) else type(exc)
-            recalled.trace.gave_up(reason.__name__)
-        for flight in recalled.flights:
-            self._leave(flight, wait)
-
-    def _timed_out(self) -> TimedOut:
-        return TimedOut(f"not served within {self._deadlines.seconds:g} s (VALENCE_TIMEOUT)")
+            self.collect(recalled)
 
     def _board(self, recalled: Recalled, wait: Wait) -> list[Flight]:
         """Join the flights that are under way; start the rest."""

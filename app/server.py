@@ -7,7 +7,7 @@ until its body is complete and hands it to the service; every other one goes uvi
 slow bodies, pipelines, slow readers.
 """
 
-from asyncio import Task, TimerHandle, Transport
+from asyncio import Future, TimerHandle, Transport
 from collections.abc import Callable, Sized
 from typing import Any, NamedTuple
 
@@ -36,9 +36,9 @@ class Response(NamedTuple):
     """Whether a header says that the connection ends with it."""
 
 
-PredictPastAsgi = Callable[[Any, bytes, Callable[[Response], object]], Response | Task[Any] | None]
-"""Scope and body of a POST to `URL`, and whom to tell -> the response; or a task that will call that function, unless
-it is cancelled because the client has left; or None: ASGI should have it."""
+PredictPastAsgi = Callable[[Any, bytes, Callable[[Response], object]], Response | Future[Any] | None]
+"""Scope and body of a POST to `URL`, and whom to tell -> the response; or a future upon which that function is called,
+unless it is cancelled because the client has left; or None: ASGI should have it."""
 STATE_KEY = "predict_past_asgi"
 """Where the lifespan leaves that function; without it this is plain uvicorn."""
 
@@ -83,7 +83,7 @@ class Protocol(HttpToolsProtocol):
         """The body so far of a request of which uvicorn has not been told."""
         self._hold_timer: TimerHandle | None = None
         self._short_cycle = ShortCycle()
-        self._task: Task[Any] | None = None
+        self._pending: Future[Any] | None = None
         """Of the request that is being answered past ASGI."""
         self._active_at = 0.0
         self._default_headers: Headers = []
@@ -98,8 +98,8 @@ class Protocol(HttpToolsProtocol):
         """End, and all that was begun for this client."""
         self._held = None
         self._stop_holding()
-        if self._task is not None:
-            self._task.cancel()
+        if self._pending is not None:
+            self._pending.cancel()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -161,7 +161,7 @@ class Protocol(HttpToolsProtocol):
                 if isinstance(answer, Response):
                     self._respond(answer)
                 else:
-                    self._task = answer
+                    self._pending = answer
                     answer.add_done_callback(self._ended)
                     self._short_cycle.response_complete = False
                     self.cycle = self._short_cycle  # type: ignore[assignment]
@@ -169,7 +169,7 @@ class Protocol(HttpToolsProtocol):
             self._pass_on()
         super().on_message_complete()
 
-    def _ask(self, body: bytes) -> Response | Task[Any] | None:
+    def _ask(self, body: bytes) -> Response | Future[Any] | None:
         """The service; our own bugs are left to the long way, which reports them."""
         assert self._predict is not None
         try:
@@ -180,8 +180,8 @@ class Protocol(HttpToolsProtocol):
             return None
 
     def _respond_later(self, response: Response) -> None:
-        """The task is done."""
-        self._task = None
+        """It was not known at once."""
+        self._pending = None
         self._short_cycle.response_complete = True
         if self.transport.is_closing():
             return
@@ -191,9 +191,9 @@ class Protocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
 
-    def _ended(self, task: Task[Any]) -> None:
+    def _ended(self, pending: Future[Any]) -> None:
         """Nobody may wait for an answer that will not come, whatever bug or cancellation kept it back."""
-        if self._task is task:
+        if self._pending is pending:
             self.transport.close()
 
     def _respond(self, response: Response) -> None:

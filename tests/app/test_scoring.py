@@ -199,6 +199,7 @@ def test_refusal_takes_neither_a_turn_of_the_loop_nor_tokenising() -> None:
         with pytest.raises(Overloaded, match=r"17 tokens are waiting, 9 more"):  # 70 characters; it has 12 tokens
             scorer.ask_model(scorer.recall(["word " * 15, "undetermined " * 5]))
         waiting.cancel()
+        await asyncio.wait([waiting])
         model.allow(2)
         await running
         await scorer.score(["two"])
