@@ -112,7 +112,13 @@ def read_recording(lines: Iterable[str], began: float) -> list[ClientSecond]:
         elif event == "snapshot":
             values = zip(sorted(types), data, strict=False)
             row = {name: dict(zip(aggregates[types[name]], value, strict=False)) for name, value in values if value}
-            rows.append(ClientSecond(row["time"]["value"] / 1000 - began, row))
+            at = row["time"]["value"] / 1000 - began
+            # A k6 that is late divides by a second all the same: its rates would be too high.
+            if rows and (seconds := at - rows[-1].at) > 0:
+                for metric in row.values():
+                    if "count" in metric:
+                        metric["rate"] = metric["count"] / seconds
+            rows.append(ClientSecond(at, row))
     return rows
 
 

@@ -49,17 +49,17 @@ def test_recording_is_read_as_k6_means_it() -> None:
 
 
 def test_metrics_that_appear_later_shift_no_column() -> None:
-    """A snapshot lists the metrics known by then in the order of their names."""
+    """A snapshot lists the metrics known by then by the order of their names; its rates are by the time that passed."""
     lines = [
         '{"event":"param","data":{"aggregates":{"counter":["count","rate"],"gauge":["value"]}}}',
         '{"event":"metric","data":{"b_total":{"type":"counter"},"time":{"type":"gauge"}}}',
         '{"event":"snapshot","data":[[3,1.5],[1000000]]}',
         '{"event":"metric","data":{"a_users":{"type":"gauge"}}}',
-        '{"event":"snapshot","data":[[7],[4,2.5],[1002000]]}',
+        '{"event":"snapshot","data":[[7],[4,4],[1002000]]}',
     ]
     first, second = read_recording(lines, began=999.0)
     assert (first.at, first.metrics["b_total"]["count"]) == (1.0, 3)
-    assert (second.at, second.metrics["a_users"]["value"], second.metrics["b_total"]["rate"]) == (3.0, 7, 2.5)
+    assert (second.at, second.metrics["a_users"]["value"], second.metrics["b_total"]["rate"]) == (3.0, 7, 2)
 
 
 def test_server_and_client_agree_on_the_counts() -> None:
