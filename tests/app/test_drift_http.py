@@ -102,6 +102,7 @@ def test_other_domain_is_seen(
 def test_several_workers_show_one_index(start_service: StartService, package: Path) -> None:
     """Each has its window; one that has no figure yet does not hide the other's, and no sample is any worker's own."""
     service = start_service(VALENCE_MODEL_DIR=str(package), VALENCE_WORKERS="2").wait_ready()
+    until(lambda: service.log.read_text().count('"event": "ready"') == 2, "both workers are ready")
     texts = reviews(5_000, seed=6)
     rounds = iter(range(0, 5_000, 50))
 
