@@ -134,7 +134,7 @@ class Batcher:
         """Drop what waits and let running inferences end."""
         with self._changed:
             self._closed = True
-            dropped, self._waiting = self._waiting, deque()
+            dropped, self._waiting, self._waiting_tokens = self._waiting, deque(), 0
             self._changed.notify_all()
         for job in dropped:
             job.finish(NotReady(STOPPED))

@@ -23,6 +23,10 @@ class Deadline:
         self.expired = False
 
 
+def _nothing() -> None:
+    pass
+
+
 class Deadlines:
     """Calls what each wait names when it has taken `seconds`. Lives on the event loop."""
 
@@ -47,6 +51,7 @@ class Deadlines:
     def end(self, deadline: Deadline) -> None:
         """The wait is over, one way or the other."""
         self._waiting.pop(deadline, None)
+        deadline.expire = _nothing  # it may hold who holds the deadline, and both would wait for the garbage collector
 
     def _sweep(self) -> None:
         """Let everything expire whose time has come, and set the timer for the oldest of the rest."""

@@ -228,7 +228,9 @@ class Scorer:
         if fresh:
             texts = [recalled.missing[flight.key] for flight in fresh]
             characters = sum(map(len, texts))
-            if (refused := self._batcher.refusal(len(fresh) + characters // CHARACTERS_PER_TOKEN)) is not None:
+            most = self._encoder.max_tokens
+            tokens = sum([min(most, 1 + len(text) // CHARACTERS_PER_TOKEN) for text in texts])
+            if (refused := self._batcher.refusal(tokens)) is not None:
                 for flight in fresh:
                     flight.finish(refused)
             elif characters <= INLINE_CHARACTERS:

@@ -101,6 +101,7 @@ class Protocol(HttpToolsProtocol):
         if self._pending is not None:
             self._pending.cancel()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # uvicorn leaves it where the client has reset the connection
 
     def shutdown(self) -> None:
         """Close when what has come is answered."""
@@ -188,7 +189,7 @@ class Protocol(HttpToolsProtocol):
         self._active_at = self.loop.time()
         self._respond(response)
         self.flow.resume_reading()
-        if self.pipeline:
+        if self.pipeline and not self.transport.is_closing():
             self._start_asgi_task(*self.pipeline.pop())
 
     def _ended(self, pending: Future[Any]) -> None:
@@ -208,6 +209,9 @@ class Protocol(HttpToolsProtocol):
             return
         self.transport.write(head + (b"" if response.close else b"connection: close\r\n") + response.rest)
         self.transport.close()
+        # What was sent behind this request is answered no more: it queues, as it does behind a pending one.
+        self._short_cycle.response_complete = False
+        self.cycle = self._short_cycle  # type: ignore[assignment]
 
     def _pass_on(self) -> None:
         """Tell uvicorn of the request that was held back."""
@@ -235,4 +239,5 @@ class Protocol(HttpToolsProtocol):
 class Worker(UvicornWorker):  # type: ignore[misc]
     """gunicorn's worker with this protocol."""
 
-    CONFIG_KWARGS = {"loop": "uvloop", "http": Protocol}  # noqa: RUF012 - as uvicorn-worker has it
+    # No proxy headers: they would change an ASGI request's scheme and client, and no prediction's.
+    CONFIG_KWARGS = {"loop": "uvloop", "http": Protocol, "proxy_headers": False}  # noqa: RUF012 - as uvicorn-worker has it

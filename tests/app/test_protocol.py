@@ -1,12 +1,15 @@
 """uvicorn with our protocol around a small application: what comes when, and which way it goes."""
 
 import asyncio
+import gc
 import socket
+import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from typing import Any
 
+import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -163,6 +166,49 @@ def accepts_connections(port: int) -> bool:
     """Whether somebody listens."""
     with closing(socket.socket()) as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_nothing_is_begun_behind_an_answer_that_closes(caplog: pytest.LogCaptureFixture) -> None:
+    """Whether that was known at once or not."""
+    asked: list[bytes] = []
+
+    def closing_way(_: Scope, body: bytes, respond: Callable[[Response], object]) -> asyncio.Future[None] | Response:
+        asked.append(body)
+        response = Response(200, b"connection: close\r\ncontent-length: 0\r\n\r\n", close=True)
+        if body == b"known":
+            return response
+        later = asyncio.get_running_loop().create_future()
+        later.add_done_callback(lambda _: respond(response))
+        later.set_result(None)
+        return later
+
+    with small_server(closing_way) as server:
+        for body in (b"known", b"unknown"):
+            client = Client(server.config.port)
+            client.send(post(body) + post(b"behind"))
+            assert client.answer()[0] == b"HTTP/1.1 200 OK"
+            assert client.closed()
+            client.socket.close()
+    assert asked == [b"known", b"unknown"]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_connection_that_is_reset_leaves_nothing_behind() -> None:
+    """Not even a timer that looks again and again whether it is idle."""
+    slow = Slow()
+    with small_server(slow) as server:
+        client = Client(server.config.port)
+        client.send(post(b"first"))
+        assert slow.asked.wait(30)
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.socket.close()
+        assert slow.cancelled.wait(30)
+
+        def left() -> bool:
+            gc.collect()
+            return not any(isinstance(one, Protocol) for one in gc.get_objects())
+
+        until(left, "no connection is left")
 
 
 def test_rest_of_a_body_that_takes_its_time_is_left_to_asgi() -> None:

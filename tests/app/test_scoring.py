@@ -208,6 +208,22 @@ def test_refusal_takes_neither_a_turn_of_the_loop_nor_tokenising() -> None:
     run(scenario, max_queue_tokens=20)
 
 
+def test_long_text_is_not_refused_for_what_will_be_cut_off() -> None:
+    """Its 10,000 characters make 512 tokens at most, for which there is room behind the one that waits."""
+
+    async def scenario(scorer: Scorer, model: HeldModel) -> None:
+        running = asyncio.create_task(scorer.score(["one"]))
+        waiting = asyncio.create_task(scorer.score(["two"]))
+        await asyncio.to_thread(model.first_started.wait, 30)
+        long = asyncio.create_task(scorer.score([LONG]))
+        await asyncio.sleep(0)
+        model.allow(3)
+        await asyncio.gather(running, waiting, long)
+        assert model.batches == [[3], [3], [512]]
+
+    run(scenario)
+
+
 def test_known_texts_are_answered_while_the_queue_is_full() -> None:
     """Hits pass before admission: an overloaded model still serves what is known."""
 
