@@ -41,8 +41,8 @@ RUN if [ "$MODEL" = bundled ]; then cp -r models/distilbert-sst2-mini /package; 
 
 # ---- The virtual environment ------------------------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE} AS build
-# Two wheels come with their debug symbols: `strip` makes 14 MB of uvloop 2.
-RUN apt-get -qq update && apt-get -qq install -y --no-install-recommends binutils >/dev/null && rm -rf /var/lib/apt/lists/*
+# Two wheels come with their debug symbols: `strip` makes 14 MB of uvloop 2. The compiler is for app/native.
+RUN apt-get -qq update && apt-get -qq install -y --no-install-recommends binutils gcc libc6-dev >/dev/null && rm -rf /var/lib/apt/lists/*
 COPY --from=lock /lock/main.txt ./
 RUN python -m venv --without-pip /venv && \
     pip --python /venv/bin/python install --quiet --disable-pip-version-check --no-cache-dir --no-compile \
@@ -67,6 +67,7 @@ FROM build AS code
 WORKDIR /srv/valence
 COPY gunicorn.conf.py ./
 COPY app app
+RUN if [ "$(uname -m)" = x86_64 ]; then cc -O2 -shared -fPIC -o app/native/libtransformer.so app/native/transformer.c; fi
 # The root file system is read-only at run time: bytecode is made here or never.
 RUN python -m compileall -q --invalidation-mode unchecked-hash app && chmod -R a=rX,u+w .
 

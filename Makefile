@@ -23,6 +23,9 @@ BUILDER ?= $(or $(wildcard $(CLUSTER_TOOLS)/image-build),$(shell \
   docker info >/dev/null 2>&1 && echo docker build || { command -v podman >/dev/null && echo podman build --format docker; } \
   || { command -v buildah >/dev/null && echo buildah build --layers --format docker; }))
 
+# The native engine. Optional: what it can't compute, and every machine without a C compiler, is ONNX Runtime's.
+NATIVE := app/native/libtransformer.so
+CC ?= cc
 VENV := .venv
 VENV_EXPORT := .venv-export
 POETRY := .poetry/bin/poetry
@@ -37,7 +40,7 @@ help: ## Show this list
 	  /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: $(VENV)/.main ## Serve the bundled model on 127.0.0.1:8000; Ctrl-C stops it
+run: $(VENV)/.main $(NATIVE) ## Serve the bundled model on 127.0.0.1:8000; Ctrl-C stops it
 	@echo 'Page:  http://127.0.0.1:8000/'
 	@echo "Try:   curl -s http://127.0.0.1:8000/predict -d '{\"text\": [\"I hate you.\", \"I love you.\"]}'"
 	@exec $(VENV)/bin/gunicorn
@@ -74,7 +77,7 @@ lint: $(VENV)/.dev ## Repair what `check` finds, as far as tools can
 	$(VENV)/bin/ruff format .
 
 .PHONY: test
-test: $(VENV)/.dev $(VENV)/.load redis-server ## Run all tests but those of the export and of containers (no PyTorch needed)
+test: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run all tests but those of the export and of containers (no PyTorch needed)
 	$(VENV)/bin/pytest
 
 .PHONY: test-export
@@ -90,33 +93,33 @@ rules: $(VENV)/.dev ## Renew compose/prometheus/rules.yml from the PrometheusRul
 	@$(VENV)/bin/python compose/prometheus/rules.py > compose/prometheus/rules.yml
 
 .PHONY: install
-install: $(VENV)/.dev ## Make .venv with everything that the service and its tests need
+install: $(VENV)/.dev $(NATIVE) ## Make .venv with everything that the service and its tests need
 
 .PHONY: install-export
 install-export: $(VENV_EXPORT)/.export ## Make .venv-export with PyTorch for CPUs and transformers
 
 .PHONY: clean
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(VENV_EXPORT) .poetry build .*_cache .hypothesis
+	rm -rf $(VENV) $(VENV_EXPORT) $(NATIVE) .poetry build .*_cache .hypothesis
 
 ##@ Measure
 .PHONY: bench
-bench: $(VENV)/.main redis-server ## Compare with the raw limits and the usual way, by ratios: BENCH="--rounds 3"
+bench: $(VENV)/.main $(NATIVE) redis-server ## Compare with the raw limits and the usual way, by ratios: BENCH="--rounds 3"
 	@mkdir -p build
 	@$(VENV)/bin/python -m load.bench --json build/bench.json $(BENCH)
 
 .PHONY: overload
-overload: $(VENV)/.main ## Ask for ten times what the service can do, and say which promises it keeps
+overload: $(VENV)/.main $(NATIVE) ## Ask for ten times what the service can do, and say which promises it keeps
 	@mkdir -p build
 	@$(VENV)/bin/python -m load.overload --json build/overload.json
 
 .PHONY: soak
-soak: $(VENV)/.main ## Send 100,000 texts of all lengths, then nothing: memory and idle CPU
+soak: $(VENV)/.main $(NATIVE) ## Send 100,000 texts of all lengths, then nothing: memory and idle CPU
 	@mkdir -p build
 	@$(VENV)/bin/python -m load.soak --json build/soak.json
 
 .PHONY: load
-load: $(VENV)/.load redis-server ## Load the service (or BASE_URL) with k6 and write a report: PROFILE=mission
+load: $(VENV)/.load $(NATIVE) redis-server ## Load the service (or BASE_URL) with k6 and write a report: PROFILE=mission
 	@$(VENV)/bin/python -m load.run --profile $(PROFILE)
 
 .PHONY: locust
@@ -149,6 +152,11 @@ deploy: ## Apply OVERLAY to the cluster that kubectl points at, and wait until i
 .PHONY: e2e
 e2e: $(VENV)/.dev $(VENV)/.e2e ## Build the image, run both overlays as real pods, break them (root and podman; minutes)
 	IMAGE=$(IMAGE) CLUSTER_TOOLS=$(CLUSTER_TOOLS) $(VENV)/bin/pytest tests/e2e
+
+$(NATIVE): app/native/transformer.c
+	@if [ "$$(uname -m)" != x86_64 ]; then :; \
+	elif command -v $(CC) >/dev/null; then $(CC) -O2 -Wall -Wextra -shared -fPIC -o $@ $<; \
+	else echo 'note: no C compiler ($(CC)), so ONNX Runtime computes the model; Debian: apt-get install gcc libc6-dev' >&2; fi
 
 $(POETRY): | python
 	$(call make-venv,.poetry)

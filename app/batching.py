@@ -1,8 +1,8 @@
 """The bounded queue in front of the model: idle threads start at once, waiting texts may leave together.
 
-No text ever waits for company. While all threads are busy texts gather, and a free thread takes the oldest one with
-those of nearest length, as many as fit `max_batch_tokens` when padded (0: each alone). Texts whose requests have all
-gone are dropped before inference, not after.
+No text ever waits for company. While all threads are busy texts gather, and a free thread takes the oldest one and as
+many others as fit `max_batch_tokens` beside it (0: each alone): those of nearest length for an engine that pads, the
+next oldest for one that does not. Texts whose requests have all gone are dropped before inference, not after.
 """
 
 import asyncio
@@ -71,12 +71,14 @@ class Batcher:
         run: Callable[[list[list[int]]], list[Prediction]],
         *,
         threads: int,
+        pads: bool,
         max_batch_tokens: int,
         max_queue_tokens: int,
         tracing: Tracing | None = None,
     ) -> None:
         self._run = run
         self._tracing = tracing
+        self._pads = pads
         self._max_batch_tokens = max_batch_tokens
         self._max_queue_tokens = max_queue_tokens
         self._loop = asyncio.get_running_loop()
@@ -166,7 +168,7 @@ class Batcher:
         return []
 
     def _take(self) -> list[Job]:
-        """The oldest live job and those of near length behind it that fit beside it."""
+        """The oldest live job and those that fit beside it."""
         window: list[Job] = []
         while self._waiting and len(window) < WINDOW:
             job = self._waiting.popleft()
@@ -180,35 +182,39 @@ class Batcher:
             return []
         oldest = len(window[0].ids)
         batch: list[Job] = []
-        longest = 0
-        for job in sorted(window, key=lambda job: abs(len(job.ids) - oldest)):
-            longest = max(longest, len(job.ids))
-            if batch and longest * (len(batch) + 1) > self._max_batch_tokens:
-                break
+        for job in sorted(window, key=lambda job: abs(len(job.ids) - oldest)) if self._pads else window:
             batch.append(job)
+            if len(batch) > 1 and self._computed(batch) > self._max_batch_tokens:
+                batch.pop()
+                break
         chosen = set(map(id, batch))
         self._waiting.extendleft(job for job in reversed(window) if id(job) not in chosen)
         self._waiting_tokens -= sum(len(job.ids) for job in batch)
         return batch
 
+    def _computed(self, batch: Sequence[Job]) -> int:
+        """Tokens that the engine computes for a batch, padding included."""
+        lengths = [len(job.ids) for job in batch]
+        return max(lengths) * len(lengths) if self._pads else sum(lengths)
+
     def _finished(self, batch: list[Job], outcome: list[Prediction] | Exception, began: float, ended: float) -> None:
         """Back on the event loop: hand out the results."""
+        computed = self._computed(batch)
         if self._tracing is not None:
-            self._tracing.batch(batch, began, ended, outcome if isinstance(outcome, Exception) else None)
+            self._tracing.batch(batch, computed, began, ended, outcome if isinstance(outcome, Exception) else None)
         if isinstance(outcome, Exception):
             for job in batch:
                 job.finish(outcome)
             return
-        tokens = longest = 0
+        tokens = 0
         for job, prediction in zip(batch, outcome, strict=True):
             job.finish(prediction)
             QUEUE_SECONDS.observe(began - job.queued_at)
             tokens += len(job.ids)
-            longest = max(longest, len(job.ids))
         seconds = ended - began
         self._tokens_per_second += 0.1 * (tokens / seconds - self._tokens_per_second)
         INFERENCE_SECONDS.observe(seconds)
         BATCH_TEXTS.observe(len(batch))
-        BATCH_TOKENS.observe(longest * len(batch))
+        BATCH_TOKENS.observe(computed)
         INFERENCE_TOKENS.count += tokens
-        PADDING_TOKENS.count += longest * len(batch) - tokens
+        PADDING_TOKENS.count += computed - tokens

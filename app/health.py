@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 
 from app.cpu import cpu_flags, cpu_name
 from app.dependencies import LifecycleDep
-from app.schemas import CpuFacts, Health, ModelInfo, ProfileFacts, Readiness, ThreadFacts
+from app.schemas import CpuFacts, EngineFacts, Health, ModelInfo, ProfileFacts, Readiness, ThreadFacts
 
 router = APIRouter()
 
@@ -50,4 +50,5 @@ async def model_info(lifecycle: LifecycleDep) -> ModelInfo:
         golden_difference=lifecycle.golden_difference,
         cpu=CpuFacts(name=cpu_name(), flags=cpu_flags()),
         threads=ThreadFacts(**asdict(lifecycle.plan)),
+        engine=EngineFacts(name=lifecycle.engine[0], reason=lifecycle.engine[1]) if lifecycle.engine else None,
     )

@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from platform import python_version
 from typing import TypedDict
 
-import onnxruntime
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -42,7 +42,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     """Build the service. Raises SettingsError or PackageError, one line each, when it cannot work as configured."""
     settings = settings or read_settings()
     configure_logging(settings.log_level)
-    BUILD_INFO.labels(VERSION, settings.revision, python_version(), onnxruntime.__version__).set(1)
+    BUILD_INFO.labels(VERSION, settings.revision, python_version(), version("onnxruntime")).set(1)
     spans = start_tracing(VERSION, workers=settings.workers)
     lifecycle = Lifecycle(settings, spans.tracing if spans else None)
     endpoint = PredictEndpoint(lifecycle)

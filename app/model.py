@@ -1,24 +1,22 @@
-"""The neural network: a model package loaded into ONNX Runtime. Knows neither HTTP nor asyncio."""
+"""The neural network: a model package and what computes it. Knows neither HTTP nor asyncio."""
 
 import json
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
+from app.errors import PackageError
+from app.native.transformer import Transformer
+from app.native.weights import Unsupported
 from app.package import Package
-from app.tokenization import Encoder, IntArray, pad
-
-FloatArray = npt.NDArray[np.float32]
+from app.settings import EngineChoice
+from app.tokenization import Encoder
 
 GOLDEN_TOLERANCE = 0.02
 """Largest score difference to the manifest. Integer arithmetic is exact, but float kernels differ between CPUs and can
 tip an activation over a rounding edge; a CPU on which u8s8 products saturate differs by far more."""
 WARMUP_TOKENS = (8, 32, 128)
-LONG_TOKENS = 256
-"""A longer text's memory is given back after it: attention takes heads x tokens x tokens x 4 bytes, and two texts
-of 512 tokens at once would leave 36 MB behind. To claim it anew costs such a text a tenth more time."""
 
 
 class Prediction(NamedTuple):
@@ -45,48 +43,58 @@ class GoldenMismatch(Exception):
     """The model does not score here as it did at export; names the text, both scores and the difference."""
 
 
-class Classifier:
-    """Token ids -> labelled scores. One session, whose `run` may be called from several threads at once."""
+class Engine(Protocol):
+    """Computes the network, in several threads at once if asked to."""
 
-    def __init__(self, package: Package) -> None:
-        ort.disable_telemetry_events()  # a service does not report its use to third parties
-        options = ort.SessionOptions()
-        # Parallelism comes from texts, not from within one: N threads that each run their own text beat one run on N
-        # threads, and leave no pool behind that spins (docs/quantisation.md has the figures).
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        # Lengths vary: a memory pattern for each length would grow without end (onnxruntime#11627).
-        options.enable_mem_pattern = False
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Fatal errors only: whatever fails raises as well, and ours is a log of JSON lines.
-        options.log_severity_level = 4
-        self._giving_back = ort.RunOptions()
-        self._giving_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self._session = ort.InferenceSession(package.model_path, options, providers=["CPUExecutionProvider"])
-        self._takes_token_types = any(i.name == "token_type_ids" for i in self._session.get_inputs())
+    name: str
+    pads: bool
+    """Whether a batch costs as much as if all its texts were as long as the longest."""
+
+    def logits(self, rows: list[list[int]]) -> npt.NDArray[np.float32]:
+        """Token ids of some texts -> float32 (texts, labels), not yet normalised."""
+        ...
+
+
+class Opened(NamedTuple):
+    """What computes a package here."""
+
+    engine: Engine
+    reason: str | None
+    """Why it is not the native one, if that was not asked for."""
+
+
+def open_engine(package: Package, choice: EngineChoice = "auto") -> Opened:
+    """The fastest engine that can compute this package here, or the one of that name.
+
+    Raises PackageError when that is `native` and it can't.
+    """
+    reason = None
+    if choice != "onnxruntime":
+        try:
+            return Opened(Transformer.of(package), None)
+        except Unsupported as exc:
+            reason = str(exc)
+            if choice == "native":
+                raise PackageError(f"VALENCE_ENGINE=native can't compute {package.folder}: {reason}") from exc
+    from app.session import Session  # noqa: PLC0415 - 20 MB and 60 ms that the native engine does without
+
+    return Opened(Session(package), reason)
+
+
+class Classifier:
+    """Token ids -> labelled scores, from several threads at once."""
+
+    def __init__(self, package: Package, choice: EngineChoice = "auto") -> None:
+        self.engine, self.engine_reason = open_engine(package, choice)
         self._softmax = package.manifest.activation == "softmax"
         self._labels = package.manifest.labels
         self._prefixes = [f'{{"label":{json.dumps(label)},"score":' for label in self._labels]
         self.package = package
         self.encoder = Encoder(package.tokenizer_path, package.manifest.max_tokens)
 
-    def logits(self, input_ids: IntArray, attention_mask: IntArray) -> FloatArray:
-        """Score one padded batch.
-
-        Both inputs are int64 of shape (batch, tokens), tokens <= max_tokens; the result is float32 (batch, labels), not
-        yet normalised. Blocks for the whole run, without holding the GIL.
-        """
-        feed = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if self._takes_token_types:
-            feed["token_type_ids"] = np.zeros_like(input_ids)
-        how = self._giving_back if input_ids.shape[1] > LONG_TOKENS else None
-        logits: FloatArray = self._session.run(["logits"], feed, how)[0]
-        return logits
-
     def scores(self, rows: list[list[int]]) -> npt.NDArray[np.float64]:
         """Token ids of some texts -> float64 (texts, labels) between 0 and 1."""
-        logits = self.logits(*pad(rows)).astype(np.float64)
+        logits = self.engine.logits(rows).astype(np.float64)
         if not self._softmax:
             return 1.0 / (1.0 + np.exp(-logits))
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))

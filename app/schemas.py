@@ -93,6 +93,13 @@ class ThreadFacts(BaseModel):
     workers: int
 
 
+class EngineFacts(BaseModel):
+    """What computes the model: `native` or `onnxruntime`."""
+
+    name: str
+    reason: str | None = Field(description="Why it is not the native one, unless onnxruntime was asked for.")
+
+
 class CpuFacts(BaseModel):
     """The CPU, and those of its instruction sets that decide how int8 runs."""
 
@@ -127,6 +134,7 @@ class ModelInfo(BaseModel):
     )
     cpu: CpuFacts
     threads: ThreadFacts
+    engine: EngineFacts | None = Field(description="What computes the model; null until that is known.")
 
 
 def predict_request(*, max_texts: int, max_text_characters: int) -> type[PredictRequest]:

@@ -37,6 +37,7 @@ def _is_redis_url(value: str) -> str:
     return value
 
 
+EngineChoice = Literal["auto", "native", "onnxruntime"]
 Address = Annotated[str, AfterValidator(_has_port)]
 AddressOrNone = Annotated[str, AfterValidator(lambda value: value and _has_port(value))]
 
@@ -54,6 +55,8 @@ class Settings(BaseSettings):
     """Processes. Each holds its own model; more pods scale better than more workers."""
     model_dir: Path = BUNDLED_MODEL
     """Folder of the model package, as `python -m model_export` writes it."""
+    engine: EngineChoice = "auto"
+    """What computes the model: `native` (DistilBERT on AVX512-VNNI), `onnxruntime`, or `auto`: native where it can."""
     threads: int = Field(0, ge=0, le=256)
     """Inference threads of one worker. 0: from the CPU quota of the cgroup. More than the quota is throttled."""
     max_batch_tokens: int = Field(128, ge=0, le=1_048_576)

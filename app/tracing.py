@@ -88,19 +88,24 @@ class Tracing:
         )
         self._export([*trace.spans, own])
 
-    def batch(self, texts: Sequence[Traced], began: float, ended: float, error: Exception | None) -> None:
-        """One call of the model is over: its span, and a part of it for each sampled request, linked both ways."""
+    def batch(
+        self, texts: Sequence[Traced], computed: int, began: float, ended: float, error: Exception | None
+    ) -> None:
+        """One call of the model is over: its span, and a part of it for each sampled request, linked both ways.
+
+        `computed`: tokens, padding included.
+        """
         riders: dict[tuple[Trace, bool], list[Traced]] = {}
         for text in texts:
             for rider in text.traces():
                 riders.setdefault(rider, []).append(text)
         if not riders:
             return
-        lengths = [len(text.ids) for text in texts]
+        tokens = sum(len(text.ids) for text in texts)
         attributes: Attributes = {
             "valence.batch.texts": len(texts),
-            "valence.batch.tokens": sum(lengths),
-            "valence.batch.padding": max(lengths) * len(texts) - sum(lengths),
+            "valence.batch.tokens": tokens,
+            "valence.batch.padding": computed - tokens,
         }
         if error is not None:
             attributes["error.type"] = type(error).__qualname__

@@ -7,6 +7,7 @@ import pytest
 
 from app.batching import Batcher, Job
 from app.errors import Overloaded
+from app.metrics import PADDING_TOKENS
 from app.model import Prediction
 from tests.app.held_model import HeldModel
 from tests.conftest import until
@@ -36,6 +37,7 @@ def run(
     test: Callable[[Batcher, HeldModel], Awaitable[None]],
     *,
     threads: int = 1,
+    pads: bool = True,
     max_batch_tokens: int = 0,
     max_queue_tokens: int = 1_000,
 ) -> None:
@@ -43,7 +45,9 @@ def run(
 
     async def main() -> None:
         model = HeldModel()
-        batcher = Batcher(model, threads=threads, max_batch_tokens=max_batch_tokens, max_queue_tokens=max_queue_tokens)
+        batcher = Batcher(
+            model, threads=threads, pads=pads, max_batch_tokens=max_batch_tokens, max_queue_tokens=max_queue_tokens
+        )
         try:
             async with asyncio.timeout(30):
                 await test(batcher, model)
@@ -80,6 +84,23 @@ def test_waiting_texts_of_near_length_run_together() -> None:
         assert model.batches == [[9], [10, 11], [30, 29]]
 
     run(scenario, max_batch_tokens=60)
+
+
+def test_without_padding_the_oldest_run_together() -> None:
+    """Lengths do not matter to an engine that does not pad: nobody is overtaken, and the tokens themselves count."""
+
+    async def scenario(batcher: Batcher, model: HeldModel) -> None:
+        jobs = [job(9), job(10), job(30), job(11), job(29), job(70)]
+        padding = PADDING_TOKENS.count
+        batcher.submit(jobs[:1])
+        await asyncio.to_thread(model.first_started.wait, 30)
+        batcher.submit(jobs[1:])
+        model.allow(4)
+        await asyncio.gather(*(each.future for each in jobs))
+        assert model.batches == [[9], [10, 30, 11], [29], [70]]
+        assert PADDING_TOKENS.count == padding
+
+    run(scenario, pads=False, max_batch_tokens=60)
 
 
 def test_padded_tokens_stay_within_the_budget() -> None:

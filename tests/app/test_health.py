@@ -10,6 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from app.errors import PackageError
+from app.model import GOLDEN_TOLERANCE, Classifier
+from app.native.transformer import Transformer
+from app.native.weights import Unsupported
+from app.package import Package
+from app.settings import BUNDLED_MODEL
+from load.texts import load_texts
 from tests.app import plain_http
 from tests.conftest import Service, StartService, until
 
@@ -72,6 +79,60 @@ def test_model_info_shows_the_threads_asked_for(start_service: StartService) -> 
     """A setting overrides the quota."""
     started = start_service(VALENCE_THREADS="3").wait_ready()
     assert plain_http.get(started.url + "/model/info").json()["threads"]["threads"] == 3
+
+
+def test_model_info_names_the_engine_and_why(start_service: StartService) -> None:
+    """The native one, or why not; nothing needs a reason that was asked for."""
+    try:
+        Transformer.of(Package(BUNDLED_MODEL))
+        expected = {"name": "native", "reason": None}
+    except Unsupported as exc:
+        expected = {"name": "onnxruntime", "reason": str(exc)}
+    started = start_service().wait_ready()
+    assert plain_http.get(started.url + "/model/info").json()["engine"] == expected
+    assert f'"engine": "{expected["name"]}"' in started.log.read_text()
+    asked = start_service(VALENCE_ENGINE="onnxruntime").wait_ready()
+    assert plain_http.get(asked.url + "/model/info").json()["engine"] == {"name": "onnxruntime", "reason": None}
+
+
+def test_a_native_engine_that_rounds_a_golden_text_away_is_not_used(start_service: StartService, package: Path) -> None:
+    """One text in hundreds moves by more than the tolerance: if it is a golden one, ONNX Runtime takes over."""
+    bundled = Package(BUNDLED_MODEL)
+    try:
+        native = Classifier(bundled, "native")
+    except PackageError as exc:
+        pytest.skip(str(exc))
+    other = Classifier(bundled, "onnxruntime")
+
+    def scores(classifier: Classifier, text: str) -> list[float]:
+        found: list[float] = classifier.scores([classifier.encoder.encode(text).ids])[0].tolist()
+        return found
+
+    texts = load_texts()["cold"]
+    text = next(text for text in texts if abs(scores(native, text)[0] - scores(other, text)[0]) > GOLDEN_TOLERANCE)
+    golden = {"text": text, "scores": dict(zip(bundled.manifest.labels, scores(other, text), strict=True))}
+    edit(package, golden=[golden])
+    started = start_service(VALENCE_MODEL_DIR=str(package)).wait_ready()
+    engine = plain_http.get(started.url + "/model/info").json()["engine"]
+    assert engine["name"] == "onnxruntime"
+    assert engine["reason"].startswith("golden text 0 scores ")
+    assert '"event": "native_engine_differs"' in started.log.read_text()
+    insisting = start_service(VALENCE_MODEL_DIR=str(package), VALENCE_ENGINE="native")
+    until(lambda: "golden_check_failed" in insisting.log.read_text(), "the golden check has failed")
+    assert plain_http.get(insisting.url + "/readyz").status_code == 503
+
+
+def test_a_package_that_is_not_for_the_native_engine_is_refused_if_that_is_asked_for(
+    start_service: StartService, package: Path
+) -> None:
+    """Not ready, with the reason; by default it is ONNX Runtime's."""
+    config = json.loads((package / "config.json").read_text()) | {"activation": "relu"}
+    (package / "config.json").write_text(json.dumps(config))
+    insisting = start_service(VALENCE_MODEL_DIR=str(package), VALENCE_ENGINE="native")
+    until(lambda: "load_failed" in insisting.log.read_text(), "loading has failed")
+    assert "VALENCE_ENGINE=native can't compute" in plain_http.get(insisting.url + "/readyz").json()["status"]
+    started = start_service(VALENCE_MODEL_DIR=str(package)).wait_ready()
+    assert plain_http.get(started.url + "/model/info").json()["engine"]["name"] == "onnxruntime"
 
 
 def test_wrong_scores_are_never_served(start_service: StartService, package: Path) -> None:

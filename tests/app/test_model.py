@@ -1,4 +1,4 @@
-"""The bundled model in ONNX Runtime: right scores, whatever stands beside a text in its batch."""
+"""The bundled model in both engines: right scores, whatever stands beside a text in its batch."""
 
 import json
 import random
@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from app.errors import PackageError
 from app.model import Classifier, GoldenMismatch
 from app.package import Golden, Package
 from app.settings import BUNDLED_MODEL
@@ -15,10 +16,13 @@ INVARIANCE = 1e-4
 """What the manifest promises: |score alone - score in any batch|."""
 
 
-@pytest.fixture(scope="module")
-def classifier() -> Classifier:
+@pytest.fixture(scope="module", params=["native", "onnxruntime"])
+def classifier(request: pytest.FixtureRequest) -> Classifier:
     """The bundled model, loaded once."""
-    return Classifier(Package(BUNDLED_MODEL))
+    try:
+        return Classifier(Package(BUNDLED_MODEL), request.param)
+    except PackageError as exc:
+        pytest.skip(str(exc))
 
 
 def texts_of_every_length(classifier: Classifier, count: int) -> list[list[int]]:
@@ -51,7 +55,7 @@ def test_score_does_not_depend_on_the_batch(classifier: Classifier) -> None:
             assert np.abs(together - alone[batch]).max() <= INVARIANCE
 
 
-def test_threads_share_the_session(classifier: Classifier) -> None:
+def test_threads_share_the_engine(classifier: Classifier) -> None:
     """Runs at the same time give what they give one after the other, to the last bit."""
     rows = texts_of_every_length(classifier, 40)
     one_by_one = [classifier.scores([row]).tolist() for row in rows]
@@ -86,4 +90,4 @@ def test_changed_golden_score_is_noticed() -> None:
 def test_longest_text_runs(classifier: Classifier) -> None:
     """512 tokens, all of them used, give one row of logits."""
     longest = texts_of_every_length(classifier, 1)[0][:1] + [2_204] * 510 + [102]
-    assert classifier.logits(np.array([longest]), np.ones((1, 512), dtype=np.int64)).shape == (1, 2)
+    assert classifier.engine.logits([longest]).shape == (1, 2)

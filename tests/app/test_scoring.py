@@ -29,7 +29,7 @@ def run(
         model = HeldModel()
         scorer = Scorer(
             encoder=ENCODER,
-            batcher=Batcher(model, threads=1, max_batch_tokens=0, max_queue_tokens=max_queue_tokens),
+            batcher=Batcher(model, threads=1, pads=True, max_batch_tokens=0, max_queue_tokens=max_queue_tokens),
             keys=Keys(PACKAGE.digest),
             memory=MemoryCache(max_entries=100, max_bytes=1_000_000, ttl_seconds=100),
             redis=None,
