@@ -90,7 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--full-size", type=Path, help="a full-size model's package, for the comparison of equals")
     parser.add_argument("--same-file", type=Path, help="the folder that load.other_servers.same_file wrote")
     parser.add_argument("--others", type=Path, help="the folder that load/other_servers/install.sh filled")
-    parser.add_argument("--checkpoint", type=Path, help="the usual way's checkpoint (random full-size weights)")
+    parser.add_argument(
+        "--checkpoint",
+        type=lambda value: Path(value).resolve(),
+        help="the usual way's checkpoint (random full-size weights)",
+    )
     parser.add_argument(
         "--usual-python", type=Path, default=ROOT / ".venv-export" / "bin" / "python", help="Python with PyTorch"
     )

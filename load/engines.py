@@ -1,8 +1,8 @@
 """Inference alone, graph against graph: python -m load.engines ours=A/model.onnx optimum=B/model.onnx [openvino=C.xml].
 
 Medians over alternating rounds, each the best of some calls. After a name, options of ONNX Runtime may stand, such as
-ours+binding=... (inputs and outputs bound once), ours+no-arena=..., ours+spinning=... A file that ends in .xml runs in
-OpenVINO; then this needs a Python with both (load/README.md).
+ours+binding=... (inputs and outputs bound once), ours+no-arena=..., ours+spinning=... A folder is a model package, which
+runs in the native engine. A file that ends in .xml runs in OpenVINO; then this needs a Python with both (load/README.md).
 """
 
 import argparse
@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,6 +24,8 @@ SHAPES = ((1, 16, 1), (1, 32, 1), (1, 128, 1), (32, 32, 2))
 """(texts, tokens, threads) of the timed calls."""
 WARM_UP = 3
 VOCABULARY = 30_000
+NATIVE_BATCH_TOKENS = 128
+"""The service's default, VALENCE_MAX_BATCH_TOKENS."""
 OPTIONS = {"binding", "no-arena", "spinning"}
 Run = Callable[[], object]
 Feed = dict[str, npt.NDArray[np.int64]]
@@ -65,6 +68,19 @@ def openvino_run(path: Path, feed: Feed, threads: int) -> Run:
     return lambda: request.infer(inputs)
 
 
+def native_run(folder: Path, feed: Feed, threads: int) -> Run:
+    """A model package in the native engine: as many texts a call as in the service, a call on each thread at once."""
+    from app.native.transformer import Transformer  # noqa: PLC0415 - graphs alone need no service beside them
+    from app.package import Package  # noqa: PLC0415
+
+    transformer = Transformer.of(Package(folder))
+    rows: list[list[int]] = feed["input_ids"].tolist()
+    size = max(1, NATIVE_BATCH_TOKENS // len(rows[0]))
+    batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+    pool = ThreadPoolExecutor(threads)
+    return lambda: [*map(transformer.logits, batches)] if threads == 1 else [*pool.map(transformer.logits, batches)]
+
+
 def make_feed(texts: int, tokens: int) -> Feed:
     """Random tokens, nothing padded."""
     ids = np.random.default_rng(0).integers(5, VOCABULARY, (texts, tokens))
@@ -89,9 +105,11 @@ def milliseconds(engines: dict[str, Path], rounds: int, calls: int) -> dict[str,
 
 
 def make_run(name: str, path: Path, feed: Feed, threads: int) -> Run:
-    """By the file's ending, and the options in the engine's name."""
+    """By what the path is, and the options in the engine's name."""
     if path.suffix == ".xml":
         return openvino_run(path, feed, threads)
+    if path.is_dir():
+        return native_run(path, feed, threads)
     return onnxruntime_run(path, feed, threads, frozenset(name.split("+")[1:]))
 
 
@@ -133,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _engine(value: str) -> tuple[str, Path]:
     name, _, file = value.partition("=")
-    if not Path(file).is_file():
+    if not file or not Path(file).exists():
         raise argparse.ArgumentTypeError(f"no file {file!r} in {value!r}; it should be NAME=FILE")
     if unknown := set(name.split("+")[1:]) - OPTIONS:
         raise argparse.ArgumentTypeError(f"no option {', '.join(sorted(unknown))}; there are {', '.join(OPTIONS)}")

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from load.engines import SHAPES, main, make_feed, onnxruntime_run
+from app.native.weights import Unsupported
+from load.engines import SHAPES, main, make_feed, native_run, onnxruntime_run
 from tests.conftest import ROOT
 
 GRAPH = ROOT / "models" / "distilbert-sst2-mini" / "model.onnx"
@@ -22,6 +23,19 @@ def test_table_has_a_line_for_each_engine(tmp_path: Path, capsys: pytest.Capture
     times = json.loads(file.read_text())["milliseconds"]
     assert set(times) == {"ours", "ours+no-arena"}
     assert all(len(shapes) == len(SHAPES) and all(len(shape) == 1 for shape in shapes) for shapes in times.values())
+
+
+def test_a_folder_runs_in_the_native_engine() -> None:
+    """With as many texts a call as the service has, on as many threads as asked for, in their order."""
+    feed = make_feed(9, 32)
+    try:
+        alone, together = (native_run(GRAPH.parent, feed, threads)() for threads in (1, 2))
+    except Unsupported as exc:
+        pytest.skip(str(exc))
+    assert [len(part) for part in alone] == [4, 4, 1]  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(np.concatenate(alone), np.concatenate(together))  # type: ignore[arg-type,call-overload]
+    (theirs,) = onnxruntime_run(GRAPH, feed, 1, frozenset())()  # type: ignore[misc]
+    np.testing.assert_allclose(np.concatenate(alone), theirs, atol=0.3)  # type: ignore[arg-type,call-overload]
 
 
 @pytest.mark.parametrize("option", ["binding", "no-arena", "spinning"])
