@@ -1,8 +1,8 @@
 """Inference alone, graph against graph: python -m load.engines ours=A/model.onnx optimum=B/model.onnx [openvino=C.xml].
 
 Medians over alternating rounds, each the best of some calls. After a name, options of ONNX Runtime may stand, such as
-ours+binding=... (inputs and outputs bound once), ours+no-arena=..., ours+spinning=... A folder is a model package, which
-runs in the native engine. A file that ends in .xml runs in OpenVINO; then this needs a Python with both (load/README.md).
+ours+binding=... (inputs and outputs bound once), ours+no-arena=..., ours+spinning=... A folder is a model package, for
+the native engine. A file that ends in .xml runs in OpenVINO; then this needs a Python with both (load/README.md).
 """
 
 import argparse

@@ -13,7 +13,7 @@ cc -O2 -shared -fPIC -o libtransformer.so transformer.c */
 #include <stddef.h>
 #include <stdint.h>
 
-enum { VERSION = 1 }; /* of the structs and calls below, as transformer.py has it */
+enum { VERSION = 2 }; /* of the structs and calls below, as transformer.py has it */
 
 /* VERSION; 0 where this CPU can't run what follows. Stands first, so that it is made of instructions that every CPU has. */
 int32_t transformer_version(void)
@@ -23,14 +23,34 @@ int32_t transformer_version(void)
 }
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vnni,fma"))), apply_to = function)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
-#pragma GCC target("avx512f,avx512vnni,fma")
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
 
+#if defined(__linux__) && __has_include(<amxint8intrin.h>)
+#define TILES 1
+#define TARGET "avx512f,avx512vnni,fma,amx-tile,amx-int8"
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#else
+#define TILES 0
+#define TARGET "avx512f,avx512vnni,fma"
+#endif
+
+#define PRAGMA(text) _Pragma(#text)
+#define EXPANDED(macro, ...) macro(__VA_ARGS__)
+#if defined(__clang__)
+EXPANDED(PRAGMA, clang attribute push(__attribute__((target(TARGET))), apply_to = function))
+#else
+EXPANDED(PRAGMA, GCC target(TARGET))
+#endif
+
 #include <immintrin.h>
+#if defined(EMULATED_TILES) /* a header for the tests: tiles in plain C, on any CPU */
+#include EMULATED_TILES
+#endif
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -71,7 +91,8 @@ typedef struct {
     const float *pooler, *pooler_bias;         /* [H][H], [H] */
     const float *classifier, *classifier_bias; /* [labels][H], [labels] */
     int32_t hidden, inner, heads, num_layers, vocabulary, max_tokens, labels;
-    int32_t gelu; /* index of GELUS */
+    int32_t gelu;  /* index of GELUS */
+    int32_t tiles; /* what transformer_tiles said */
     float epsilon; /* of the norms */
 } Transformer;
 
@@ -131,20 +152,54 @@ INLINE __m512 exp_negative(__m512 x)
 
 enum After { STORE, GELU, ADD }; /* what becomes of a product: it is the output, or goes through GELU, or is added */
 
-/* PANEL columns of `rows` <= ROWS tokens. For GELU `peaks` rise to the largest output of each token.
+typedef struct {
+    const Linear *linear;
+    Tokens x;
+    int rows;
+    float *out; /* [rows][stride] */
+    int stride;
+    const Gelu *g;
+    float *peaks; /* for GELU: rise to the largest output of each token */
+} Product;
+
+/* PANEL columns of one token: integers to float32, and on from there. */
+INLINE void finish(const enum After after, const Product *p, int row, int column, const __m512i *sums)
+{
+    const __m512 x_scale = _mm512_set1_ps(p->x.scales[row]);
+    __m512 peak = _mm512_setzero_ps();
+    UNROLL for (int j = 0; j < 4; j++) {
+        const int at = column + LANES * j;
+        __m512 scale = _mm512_mul_ps(x_scale, _mm512_loadu_ps(p->linear->scales + at));
+        __m512 y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[j]), scale, _mm512_loadu_ps(p->linear->bias + at));
+        float *target = p->out + (size_t)row * p->stride + at;
+        if (after == ADD) y = _mm512_add_ps(y, _mm512_loadu_ps(target));
+        if (after == GELU) {
+            y = gelu(p->g, y);
+            peak = _mm512_max_ps(peak, y);
+        }
+        _mm512_storeu_ps(target, y);
+    }
+    if (after == GELU) {
+        const float most = _mm512_reduce_max_ps(peak);
+        p->peaks[row] = most > p->peaks[row] ? most : p->peaks[row];
+    }
+}
+
+/* PANEL columns of `rows` <= ROWS tokens from `row` on.
 
 The block of rows that is `part` of its panel also asks for that part of the next panel, `lines` for each four inputs:
 weights that come from memory would otherwise be waited for by the first block of each panel (an eighth of the time of
 25 tokens with the full-size model). Behind the last panel that asks for nothing of use, and harms nothing. */
-INLINE void tile(const int rows, const enum After after, const Linear *linear, int column, const uint8_t *integers,
-                 const float *x_scales, float *out, int stride, const Gelu *g, float *peaks, int part, int lines)
+INLINE void block_by_vnni(const int rows, const enum After after, const Product *p, int row, int column, int part,
+                          int lines)
 {
-    const int inputs = linear->inputs;
-    const int8_t *weights = linear->weights + (size_t)column * inputs;
+    const int inputs = p->linear->inputs;
+    const uint8_t *integers = p->x.integers + (size_t)row * inputs;
+    const int8_t *weights = p->linear->weights + (size_t)column * inputs;
     const uintptr_t ahead = (uintptr_t)weights + (size_t)inputs * (size_t)(PANEL + 16 * lines * part);
     __m512i sums[ROWS][4];
     UNROLL for (int j = 0; j < 4; j++)
-        UNROLL for (int i = 0; i < rows; i++) sums[i][j] = _mm512_loadu_si512(linear->offsets + column + LANES * j);
+        UNROLL for (int i = 0; i < rows; i++) sums[i][j] = _mm512_loadu_si512(p->linear->offsets + column + LANES * j);
     for (int k = 0; k < inputs; k += 4, weights += 4 * PANEL) {
         __m512i w[4];
         _mm_prefetch((const char *)(ahead + 16 * (size_t)(lines * k)), _MM_HINT_T1);
@@ -159,62 +214,175 @@ INLINE void tile(const int rows, const enum After after, const Linear *linear, i
     }
     /* Without this GCC 12 moves what follows into the loop, runs out of registers there and is half as fast. */
     UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < 4; j++) __asm__("" : "+v"(sums[i][j]));
-    UNROLL for (int i = 0; i < rows; i++) {
-        __m512 x_scale = _mm512_set1_ps(x_scales[i]), peak = _mm512_setzero_ps();
-        UNROLL for (int j = 0; j < 4; j++) {
-            const int at = column + LANES * j;
-            __m512 scale = _mm512_mul_ps(x_scale, _mm512_loadu_ps(linear->scales + at));
-            __m512 y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i][j]), scale, _mm512_loadu_ps(linear->bias + at));
-            float *target = out + (size_t)i * stride + at;
-            if (after == ADD) y = _mm512_add_ps(y, _mm512_loadu_ps(target));
-            if (after == GELU) {
-                y = gelu(g, y);
-                peak = _mm512_max_ps(peak, y);
-            }
-            _mm512_storeu_ps(target, y);
-        }
-        if (after == GELU) {
-            float most = _mm512_reduce_max_ps(peak);
-            peaks[i] = most > peaks[i] ? most : peaks[i];
-        }
-    }
+    UNROLL for (int i = 0; i < rows; i++) finish(after, p, row + i, column, sums[i]);
 }
 
-/* Columns from `begin` to `end`, both multiples of PANEL, into out [rows][stride]. */
-INLINE void multiply(const enum After after, const Linear *linear, int begin, int end, Tokens x, int rows, float *out,
-                     int stride, const Gelu *g, float *peaks)
+INLINE void multiply_by_vnni(const enum After after, const Product *p, int begin, int end)
 {
-    const int blocks = (rows + ROWS - 1) / ROWS; /* of even size: one of a single row would waste most of the CPU */
-    const int lines = blocks >= 4 ? 1 : 2;       /* four blocks together ask for the 4 x 64 bytes of a step */
-    for (int column = begin; column < end; column += PANEL) {
-        int row = 0;
-        for (int block = 0; block < blocks; block++) {
-            const int count = rows / blocks + (block < rows % blocks);
-            const uint8_t *integers = x.integers + (size_t)row * linear->inputs;
-            float *target = out + (size_t)row * stride;
+    const int blocks = (p->rows + ROWS - 1) / ROWS; /* of even size: one of a single row would waste most of the CPU */
+    const int lines = blocks >= 4 ? 1 : 2;          /* four blocks together ask for the 4 x 64 bytes of a step */
+    for (int column = begin; column < end; column += PANEL)
+        for (int block = 0, row = 0; block < blocks; block++) {
+            const int count = p->rows / blocks + (block < p->rows % blocks);
 #define CASE(n) \
-    case n: tile(n, after, linear, column, integers, x.scales + row, target, stride, g, peaks + row, block, lines); break
+    case n: block_by_vnni(n, after, p, row, column, block, lines); break
             switch (count) { CASE(1); CASE(2); CASE(3); CASE(4); CASE(5); CASE(6); }
 #undef CASE
             row += count;
         }
+}
+
+#if TILES
+/* AMX: a tile is 16 rows of 64 bytes, and one instruction multiplies 16 x 64 bytes by 64 x 16. Two tiles of tokens and two
+of weights give four of sums, so that each is used twice when it has been loaded: 32 rows x 32 columns. */
+enum { TILE_ROWS = 16, TILE_BYTES = 64, LEAST_ROWS = 8 /* with fewer most of a tile would be idle */ };
+
+typedef struct { /* what _tile_loadconfig reads */
+    uint8_t palette, start_row, reserved[14];
+    uint16_t bytes[16];
+    uint8_t rows[16];
+} TileShapes;
+
+/* Tiles 0 to 3 sums, 4 and 5 tokens (upper and lower rows), 6 and 7 weights. */
+static void shape_tiles(int upper, int lower)
+{
+    TileShapes shapes __attribute__((aligned(64))) = {.palette = 1};
+    const int rows[8] = {upper, upper, lower, lower, upper, lower, TILE_ROWS, TILE_ROWS};
+    for (int i = 0; i < 8; i++) {
+        shapes.rows[i] = (uint8_t)(rows[i] ? rows[i] : 1);
+        shapes.bytes[i] = TILE_BYTES;
+    }
+    _tile_loadconfig(&shapes);
+}
+
+/* Sums [upper + lower][PANEL] of the panel of weights [inputs / 4][PANEL][4]. */
+INLINE void block_by_tiles(const uint8_t *integers, const int8_t *weights, int inputs, int upper, int lower,
+                           int32_t *sums)
+{
+    const uint8_t *lower_integers = integers + (size_t)upper * inputs;
+    const size_t row_of_sums = 4 * PANEL;
+    __asm__ volatile("" ::: "memory"); /* GCC does not know that the loads below read what was stored before */
+    for (int half = 0; half < 2; half++) {
+        const int8_t *w = weights + 2 * TILE_BYTES * half;
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        for (int k = 0; k < inputs; k += TILE_BYTES, w += TILE_BYTES * PANEL) {
+            _tile_loadd(6, w, 4 * PANEL);
+            _tile_loadd(7, w + TILE_BYTES, 4 * PANEL);
+            _tile_loadd(4, integers + k, inputs);
+            _tile_dpbusd(0, 4, 6);
+            _tile_dpbusd(1, 4, 7);
+            if (lower) {
+                _tile_loadd(5, lower_integers + k, inputs);
+                _tile_dpbusd(2, 5, 6);
+                _tile_dpbusd(3, 5, 7);
+            }
+        }
+        int32_t *to = sums + 2 * LANES * half;
+        _tile_stored(0, to, row_of_sums);
+        _tile_stored(1, to + LANES, row_of_sums);
+        if (lower) {
+            _tile_stored(2, to + (size_t)upper * PANEL, row_of_sums);
+            _tile_stored(3, to + (size_t)upper * PANEL + LANES, row_of_sums);
+        }
     }
 }
 
-static void multiply_store(const Linear *linear, int begin, int end, Tokens x, int rows, float *out, int stride)
+INLINE void multiply_by_tiles(const enum After after, const Product *p, int begin, int end)
 {
-    multiply(STORE, linear, begin, end, x, rows, out, stride, GELUS, x.scales);
+    const int inputs = p->linear->inputs, blocks = (p->rows + 2 * TILE_ROWS - 1) / (2 * TILE_ROWS);
+    int32_t sums[2 * TILE_ROWS * PANEL] __attribute__((aligned(64)));
+    for (int block = 0, row = 0; block < blocks; block++) {
+        const int count = p->rows / blocks + (block < p->rows % blocks);
+        const int upper = count > TILE_ROWS ? (count + 1) / 2 : count;
+        shape_tiles(upper, count - upper);
+        for (int column = begin; column < end; column += PANEL) {
+            block_by_tiles(p->x.integers + (size_t)row * inputs, p->linear->weights + (size_t)column * inputs, inputs,
+                           upper, count - upper, sums);
+            for (int i = 0; i < count; i++) {
+                __m512i total[4];
+                UNROLL for (int j = 0; j < 4; j++)
+                    total[j] = _mm512_add_epi32(_mm512_load_si512(sums + PANEL * i + LANES * j),
+                                                _mm512_loadu_si512(p->linear->offsets + column + LANES * j));
+                finish(after, p, row + i, column, total);
+            }
+        }
+        row += count;
+    }
+    _tile_release();
 }
 
-static void multiply_add(const Linear *linear, Tokens x, int rows, float *out)
+/* Whether the CPU has tiles and the system lets us use them, which it wants to be asked for once by each process
+(https://docs.kernel.org/arch/x86/xstate.html). */
+static int tiles_granted(void)
 {
-    multiply(ADD, linear, 0, linear->outputs, x, rows, out, linear->outputs, GELUS, x.scales);
+#if defined(EMULATED_TILES)
+    return 1;
+#else
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18, FEATURES = 7, AMX_TILE_AND_INT8 = 3 << 24 };
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(FEATURES, 0, &a, &b, &c, &d) || (d & AMX_TILE_AND_INT8) != AMX_TILE_AND_INT8) return 0;
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#endif
 }
 
-static void multiply_gelu(const Linear *linear, Tokens x, int rows, float *out, const Gelu *g, float *peaks)
+/* Whether there are tiles here, and they give what plain C gives. */
+int32_t transformer_tiles(void)
 {
+    enum { ROWS_TRIED = 27, UPPER = 14, INPUTS = 2 * TILE_BYTES };
+    if (!tiles_granted()) return 0;
+    uint8_t integers[ROWS_TRIED * INPUTS];
+    int8_t weights[INPUTS * PANEL];
+    int32_t sums[ROWS_TRIED * PANEL] __attribute__((aligned(64)));
+    for (int i = 0; i < ROWS_TRIED * INPUTS; i++) integers[i] = (uint8_t)(i * 167 % 256);
+    for (int i = 0; i < INPUTS * PANEL; i++) weights[i] = (int8_t)(i * 41 % 129 - 64);
+    shape_tiles(UPPER, ROWS_TRIED - UPPER);
+    block_by_tiles(integers, weights, INPUTS, UPPER, ROWS_TRIED - UPPER, sums);
+    _tile_release();
+    for (int row = 0; row < ROWS_TRIED; row++)
+        for (int column = 0; column < PANEL; column++) {
+            int32_t expected = 0;
+            for (int k = 0; k < INPUTS; k++)
+                expected += integers[row * INPUTS + k] * weights[(k / 4 * PANEL + column) * 4 + k % 4];
+            if (sums[row * PANEL + column] != expected) return 0;
+        }
+    return 1;
+}
+#else
+enum { LEAST_ROWS = 0 };
+#define multiply_by_tiles multiply_by_vnni
+int32_t transformer_tiles(void) { return 0; }
+#endif
+
+/* Columns from `begin` to `end`, both multiples of PANEL. */
+INLINE void multiply(const Transformer *t, const enum After after, const Product *p, int begin, int end)
+{
+    if (t->tiles && p->rows >= LEAST_ROWS)
+        multiply_by_tiles(after, p, begin, end);
+    else
+        multiply_by_vnni(after, p, begin, end);
+}
+
+static void multiply_store(const Transformer *t, const Linear *linear, int begin, int end, Tokens x, int rows,
+                           float *out, int stride)
+{
+    const Product p = {linear, x, rows, out, stride, 0, 0};
+    multiply(t, STORE, &p, begin, end);
+}
+
+static void multiply_add(const Transformer *t, const Linear *linear, Tokens x, int rows, float *out)
+{
+    const Product p = {linear, x, rows, out, linear->outputs, 0, 0};
+    multiply(t, ADD, &p, 0, linear->outputs);
+}
+
+static void multiply_gelu(const Transformer *t, const Linear *linear, Tokens x, int rows, float *out, float *peaks)
+{
+    const Product p = {linear, x, rows, out, linear->outputs, GELUS + t->gelu, peaks};
     for (int row = 0; row < rows; row++) peaks[row] = 0;
-    multiply(GELU, linear, 0, linear->outputs, x, rows, out, linear->outputs, g, peaks);
+    multiply(t, GELU, &p, 0, linear->outputs);
 }
 
 /* ---- Between them ------------------------------------------------------------------------------------------------- */
@@ -468,7 +636,6 @@ int32_t transformer_run(const Transformer *t, const int32_t *ids, const int32_t 
                         float *logits)
 {
     const int H = t->hidden, F = t->inner, D = H / t->heads;
-    const Gelu *g = GELUS + t->gelu;
     int tokens = 0, longest = 0;
     for (int text = 0; text < texts; text++) {
         if (lengths[text] < 1 || lengths[text] > t->max_tokens) return -1;
@@ -486,28 +653,28 @@ int32_t transformer_run(const Transformer *t, const int32_t *ids, const int32_t 
     for (const Layer *layer = t->layers; layer < t->layers + t->num_layers; layer++) {
         const size_t stride = 3 * (size_t)H;
         if (layer + 1 < t->layers + t->num_layers) {
-            multiply_store(&layer->query_key_value, 0, 3 * H, w.tokens, rows, w.wide, 3 * H);
+            multiply_store(t, &layer->query_key_value, 0, 3 * H, w.tokens, rows, w.wide, 3 * H);
             for (int text = 0, at = 0; text < texts; at += lengths[text++])
                 attend(D, w.wide + at * stride, 3 * H, lengths[text], keys + at * stride, values + at * stride, 3 * H,
                        lengths[text], H, w.scratch, w.attended + (size_t)at * H);
         } else { /* the head reads the first token of each text: from here on only keys and values need the others */
-            multiply_store(&layer->query_key_value, H, 3 * H, w.tokens, tokens, w.wide, 3 * H);
+            multiply_store(t, &layer->query_key_value, H, 3 * H, w.tokens, tokens, w.wide, 3 * H);
             for (int text = 0, at = 0; text < texts; at += lengths[text++])
                 for (int i = 0; i < H; i++) w.x[(size_t)text * H + i] = w.x[(size_t)at * H + i];
             rows = texts;
             quantise_rows(w.x, rows, H, w.tokens);
-            multiply_store(&layer->query_key_value, 0, H, w.tokens, rows, w.attended, H); /* queries, then replaced */
+            multiply_store(t, &layer->query_key_value, 0, H, w.tokens, rows, w.attended, H); /* queries, then replaced */
             for (int text = 0, at = 0; text < texts; at += lengths[text++]) {
                 float *row = w.attended + (size_t)text * H;
                 attend(D, row, H, 1, keys + at * stride, values + at * stride, 3 * H, lengths[text], H, w.scratch, row);
             }
         }
         quantise_rows(w.attended, rows, H, w.tokens);
-        multiply_add(&layer->output, w.tokens, rows, w.x);
+        multiply_add(t, &layer->output, w.tokens, rows, w.x);
         normalise(w.x, rows, H, &layer->attention_norm, t->epsilon, w.tokens);
-        multiply_gelu(&layer->up, w.tokens, rows, w.wide, g, w.peaks);
+        multiply_gelu(t, &layer->up, w.tokens, rows, w.wide, w.peaks);
         quantise_gelu(w.wide, w.peaks, rows, F, w.tokens);
-        multiply_add(&layer->down, w.tokens, rows, w.x);
+        multiply_add(t, &layer->down, w.tokens, rows, w.x);
         normalise(w.x, rows, H, &layer->output_norm, t->epsilon, w.tokens);
     }
     for (int text = 0; text < texts; text++) {

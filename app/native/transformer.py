@@ -18,7 +18,7 @@ from app.native.weights import PANEL, Embedding, FloatArray, LinearWeights, Unsu
 from app.package import Package
 
 LIBRARY = Path(__file__).with_name("libtransformer.so")
-VERSION = 1
+VERSION = 2
 """Of transformer.c's structs and calls."""
 KEPT_TOKENS = 256
 """Each thread keeps the memory for so many; a longer text's is given back after it."""
@@ -61,6 +61,7 @@ class _Transformer(ctypes.Structure):
         *((name, _Pointer) for name in ("pooler", "pooler_bias", "classifier", "classifier_bias")),
         *((name, _Int) for name in ("hidden", "inner", "heads", "num_layers", "vocabulary", "max_tokens", "labels")),
         ("gelu", _Int),
+        ("tiles", _Int),
         ("epsilon", ctypes.c_float),
     )
 
@@ -135,6 +136,7 @@ class Transformer:
             *map(self._keep, weights.dense("logits", labels)),
             *(hidden, inner, sizes.heads, sizes.layers, sizes.vocabulary, sizes.positions, labels),
             weights.gelu,
+            self._library.transformer_tiles(),
             weights.epsilon,
         )
 

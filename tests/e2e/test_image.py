@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.native.transformer import LIBRARY, VERSION
 from tests.e2e.stack import Stack, command
 from tests.k8s.rendering import overlay
 
@@ -50,10 +51,23 @@ def test_a_code_change_rebuilds_the_last_layer_only(image: str) -> None:
 
 @pytest.fixture(scope="module")
 def traced(image: str) -> Iterator[Stack]:
-    """One pod that logs each module it imports, and its requests done; it sends spans to where nobody listens."""
-    variables = {"PYTHONPROFILEIMPORTTIME": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+    """One pod that logs each module it imports, and its requests done; it sends spans to where nobody listens.
+
+    ONNX Runtime computes there: what the native engine leaves to it must be in the image, too.
+    """
+    variables = {
+        "PYTHONPROFILEIMPORTTIME": "1",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+        "VALENCE_ENGINE": "onnxruntime",
+    }
     with Stack("valence-e2e-traced", overlay("dev"), image=image, pods=1, **variables) as stack:
         yield stack
+
+
+def test_the_native_engine_is_in_the_image(traced: Stack) -> None:
+    """Compiled while the image was built; 0 is its word for a CPU without AVX512-VNNI."""
+    program = f"import ctypes; print(ctypes.CDLL('app/native/{LIBRARY.name}').transformer_version())"
+    assert int(traced.api[0].execute("python", "-c", program)) in (0, VERSION)
 
 
 def test_every_distribution_in_the_image_is_imported(traced: Stack) -> None:

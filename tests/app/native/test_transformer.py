@@ -1,5 +1,6 @@
 """The kernel: the arithmetic of the export, the same bits in any batch, and no step beside its memory."""
 
+import ctypes
 import os
 import random
 import shutil
@@ -21,7 +22,10 @@ from load.texts import load_texts
 from tests.app.native.random_weights import ERF, TANH, RandomWeights, expected_logits
 from tests.conftest import ROOT
 
+GCC = shutil.which("gcc")
 SOURCE = LIBRARY.with_name("transformer.c")
+EMULATED_TILES = Path(__file__).with_name("emulated_tiles.h")
+TILES_IN_C = (f'-DEMULATED_TILES="{EMULATED_TILES}"',)
 LENGTHS = [*range(1, 15), 31, 32, 33, 60, 64, 65]
 """Blocks of 1 to 6 rows, one to eleven of them; full and broken registers of keys."""
 
@@ -97,6 +101,34 @@ def test_what_is_out_of_bounds_is_refused(bundled: Transformer, row: list[int]) 
         bundled.logits([[5, 6], row])
 
 
+def compile_kernel(library: Path, *flags: str) -> Path:
+    """transformer.c with other options, or skip."""
+    if GCC is None:
+        pytest.skip("gcc is not installed")
+    subprocess.run([GCC, "-shared", "-fPIC", *flags, "-o", library, SOURCE], check=True)
+    return library
+
+
+def test_tiles_give_the_same_bits(bundled: Transformer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AMX, in plain C where the CPU has none: every number of rows, all kinds of what becomes of a product."""
+    library = compile_kernel(tmp_path / "tiles.so", "-O2", *TILES_IN_C)
+    assert ctypes.CDLL(str(library)).transformer_tiles() == 1
+    monkeypatch.setattr(transformer, "LIBRARY", library)
+    by_tiles = Transformer.of(Package(BUNDLED_MODEL))
+    rows = texts(30_522, [*range(1, 8), *range(14, 19), 31, 32, 33, 34, 63, 64, 65, 97])
+    batches = [[row] for row in rows] + [rows[:12], rows]
+    for batch in batches:
+        assert (by_tiles.logits(batch) == bundled.logits(batch)).all()
+
+
+def test_tiles_that_compute_something_else_are_not_used(tmp_path: Path) -> None:
+    """They are tried before they are trusted: here a CPU whose weights are unsigned."""
+    header = EMULATED_TILES.read_text()
+    (tmp_path / "wrong.h").write_text(header.replace("(int8_t)b->data", "b->data"))
+    library = compile_kernel(tmp_path / "wrong.so", "-O2", f'-DEMULATED_TILES="{tmp_path / "wrong.h"}"')
+    assert ctypes.CDLL(str(library)).transformer_tiles() == 0
+
+
 SANITIZED = """
 import random, sys
 from pathlib import Path
@@ -115,16 +147,13 @@ print("clean")
 
 
 @pytest.mark.usefixtures("bundled")
-def test_no_byte_beside_its_memory_is_touched(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tiles", [False, True], ids=["vnni", "tiles"])
+def test_no_byte_beside_its_memory_is_touched(tmp_path: Path, *, tiles: bool) -> None:
     """AddressSanitizer and UndefinedBehaviorSanitizer find nothing over batches of all kinds."""
-    compiler = shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("gcc is not installed")
-    library = tmp_path / "sanitized.so"
-    flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-shared", "-fPIC")
-    subprocess.run([compiler, *flags, "-o", library, SOURCE], check=True)
+    flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    library = compile_kernel(tmp_path / "sanitized.so", *flags, *(TILES_IN_C if tiles else ()))
     wanted = (
-        subprocess.check_output([compiler, f"-print-file-name={name}"], text=True)
+        subprocess.check_output([str(GCC), f"-print-file-name={name}"], text=True)
         for name in ("libasan.so", "libubsan.so")
     )
     # Python itself is not built with it: the library must be there first, and what Python leaves behind is no leak.
@@ -148,5 +177,5 @@ def test_a_library_that_is_missing_or_of_another_version_is_not_used(
     (tmp_path / "old.c").write_text("int transformer_version(void) { return 99; }")
     subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "old.so", tmp_path / "old.c"], check=True)
     monkeypatch.setattr(transformer, "LIBRARY", tmp_path / "old.so")
-    with pytest.raises(Unsupported, match=r"old\.so is of version 99, not 1"):
+    with pytest.raises(Unsupported, match=r"old\.so is of version 99, not 2"):
         Transformer.of(Package(BUNDLED_MODEL))
