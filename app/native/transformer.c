@@ -252,6 +252,7 @@ static void shape_tiles(int upper, int lower)
         shapes.rows[i] = (uint8_t)(rows[i] ? rows[i] : 1);
         shapes.bytes[i] = TILE_BYTES;
     }
+    __asm__ volatile("" : : "r"(&shapes) : "memory"); /* GCC's intrinsic owns to reading eight bytes, not all 64 */
     _tile_loadconfig(&shapes);
 }
 
