@@ -83,8 +83,8 @@ class DriftWindow:
         for key, answer in seen.items():
             self.add(
                 key,
-                label=answer.prediction.label,
-                score=answer.prediction.score,
+                label=answer.label,
+                score=answer.score,
                 tokens=answer.tokens,
                 unknown_tokens=answer.unknown_tokens,
             )

@@ -84,7 +84,7 @@ class Flight(Job):
             for wait in waits:
                 wait.fail(outcome)
             return
-        self.answer = Answer(outcome, len(self.ids), self.unknown_tokens, self.truncated)
+        self.answer = Answer(*outcome, len(self.ids), self.unknown_tokens, self.truncated)
         self._owner.keep(self.key, self.answer)
         for wait in waits:
             wait.landed()

@@ -30,8 +30,10 @@ REQUEST_SECONDS = Histogram(
     "http_request_duration_seconds", "Time to answer a request.", ["route", "status"], buckets=LATENCY_BUCKETS
 )
 IN_FLIGHT = Gauge("http_requests_in_flight", "Requests being answered.", multiprocess_mode="livesum")
-REJECTED = Counter("valence_requests_rejected", "Requests refused.", ["reason"])
 REASONS = ("queue_full", "timeout", "not_ready", "invalid", "too_large", "slow_body")
+_REJECTED = Counter("valence_requests_rejected", "Requests refused.", ["reason"])
+REJECTED = {reason: _REJECTED.labels(reason) for reason in REASONS}
+"""All from the start: a series that appears with its first event has no rate at that event."""
 
 STAGE_SECONDS = Histogram(
     "valence_stage_duration_seconds",
@@ -126,8 +128,6 @@ MODEL_INFO = Gauge(
 )
 for _operation in ("get", "set"):
     REDIS_ERRORS.labels(_operation)
-for _reason in REASONS:  # a series that appears with its first event has no rate at that event
-    REJECTED.labels(_reason)
 
 
 class CpuThrottling(Collector):

@@ -31,9 +31,11 @@ class Prediction(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a client is told about one text, and what the metrics are told."""
+    """What a client is told about one text, and what the metrics are told: a Prediction's fields, and these."""
 
-    prediction: Prediction
+    fragment: bytes
+    label: int
+    score: float
     tokens: int
     unknown_tokens: int
     truncated: bool

@@ -139,7 +139,7 @@ class PredictEndpoint:
         self._lifecycle.served.add(scored.answers)
         if self._drift is not None:
             self._drift.see(scored.keys, scored.answers)
-        body = b'{"predictions":[' + b",".join([answer.prediction.fragment for answer in scored.answers]) + b"]}"
+        body = b'{"predictions":[' + b",".join([answer.fragment for answer in scored.answers]) + b"]}"
         headers = [
             (b"content-length", b"%d" % len(body)),
             JSON_TYPE,
@@ -220,7 +220,7 @@ def router(endpoint: PredictEndpoint) -> APIRouter:
 
 
 def _refused(exc: AppError, trace: Trace | None) -> Reply:
-    REJECTED.labels(exc.reason).inc()
+    REJECTED[exc.reason].inc()
     if trace is not None:
         trace.attributes["valence.rejected"] = exc.reason
     return refusal(exc)

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.errors import AppError
 
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # json.dumps would make one each time
 Headers = list[tuple[bytes, bytes]]
 JSON_TYPE = (b"content-type", b"application/json")
 
@@ -32,7 +33,7 @@ class Reply:
 
 def refusal(exc: AppError) -> Reply:
     """The one shape of every error."""
-    body = json.dumps({"detail": exc.details}, ensure_ascii=False, separators=(",", ":")).encode()
+    body = _to_json({"detail": exc.details}).encode()
     headers = [JSON_TYPE, (b"content-length", b"%d" % len(body))]
     headers += [(name.lower().encode(), value.encode()) for name, value in (exc.headers or {}).items()]
     return Reply(exc.status, headers, body)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from app.batching import Batcher
 from app.cache import Keys, MemoryCache
 from app.deadlines import Deadlines
+from app.errors import Overloaded
 from app.flights import Abandoned, Flight, Wait
 from app.metrics import (
     CACHE_COALESCED,
@@ -169,10 +170,15 @@ class Scorer:
         `collect` when `recalled.wait.future` is done; cancel that when nobody wants the answers any more. Raises
         Overloaded or NotReady when that is known by now, so that a refusal takes no turn of the event loop.
         """
+        trace = recalled.trace
+        if trace is not None:
+            trace.asked = perf_counter()
+        if refused := self._refusal([text for key, text in recalled.missing.items() if key not in self._flights]):
+            if trace is not None:
+                trace.gave_up(type(refused).__name__)
+            raise refused
         future: asyncio.Future[None] = self._deadlines.loop.create_future()
-        wait = recalled.wait = Wait(len(recalled.missing), future, recalled.trace, self._deadlines)
-        if recalled.trace is not None:
-            recalled.trace.asked = perf_counter()
+        wait = recalled.wait = Wait(len(recalled.missing), future, trace, self._deadlines)
         recalled.flights = self._board(recalled, wait)
         if future.done():
             self.collect(recalled)
@@ -227,13 +233,7 @@ class Scorer:
         CACHE_COALESCED.count += len(recalled.keys) - recalled.hits - len(fresh)
         if fresh:
             texts = [recalled.missing[flight.key] for flight in fresh]
-            characters = sum(map(len, texts))
-            most = self._encoder.max_tokens
-            tokens = sum([min(most, 1 + len(text) // CHARACTERS_PER_TOKEN) for text in texts])
-            if (refused := self._batcher.refusal(tokens)) is not None:
-                for flight in fresh:
-                    flight.finish(refused)
-            elif characters <= INLINE_CHARACTERS:
+            if sum(map(len, texts)) <= INLINE_CHARACTERS:
                 self._submit(fresh, partial(self._encode, texts))
             else:
                 # A task of its own: this request may be cancelled while others have joined its flights.
@@ -241,6 +241,13 @@ class Scorer:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
         return flights
+
+    def _refusal(self, texts: Sequence[str]) -> Overloaded | None:
+        """What to say when so many more texts can't find room, however few tokens they may have."""
+        if not texts:
+            return None
+        most = self._encoder.max_tokens
+        return self._batcher.refusal(sum([min(most, 1 + len(text) // CHARACTERS_PER_TOKEN) for text in texts]))
 
     def _leave(self, flight: Flight, wait: Wait) -> None:
         """A request waits no longer; a text that nobody waits for need not be scored."""

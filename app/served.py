@@ -35,10 +35,10 @@ class ServedTexts:
 
     def record(self) -> None:
         """Work out what has been noted."""
-        for (prediction, tokens, unknown_tokens, truncated), times in self._times.items():
-            if prediction.label < len(self._labels):  # it may be what somebody else has written into Redis
-                self._labels[prediction.label].inc(times)
-            TOP_SCORE.observe_times(prediction.score, times)
+        for (_, label, score, tokens, unknown_tokens, truncated), times in self._times.items():
+            if label < len(self._labels):  # it may be what somebody else has written into Redis
+                self._labels[label].inc(times)
+            TOP_SCORE.observe_times(score, times)
             TEXT_TOKENS.observe_times(tokens, times)
             UNKNOWN_TOKENS.count += unknown_tokens * times
             TRUNCATED.count += truncated * times

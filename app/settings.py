@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0, le=256)
     """Inference threads of one worker. 0: from the CPU quota of the cgroup. More than the quota is throttled."""
     max_batch_tokens: int = Field(128, ge=0, le=1_048_576)
-    """Tokens, padding included, of waiting texts that may share an inference: saves up to a fifth of the CPU. 0: each alone."""
+    """Tokens, padding included, of texts that may share an inference: saves up to a fifth of the CPU. 0: each alone."""
 
     redis_url: Annotated[str, AfterValidator(_is_redis_url)] | None = None
     """Second cache tier shared by all pods, such as redis://:password@redis:6379/0. Unset: in-process only."""

@@ -16,7 +16,7 @@ GUARD_SECONDS = 30
 def answer(number: int) -> Answer:
     """An answer that tells which one it is."""
     prediction = Prediction(b'[{"label":"POSITIVE","score":%d}]' % number, number % 3, number / 8)
-    return Answer(prediction, number, number % 5, truncated=bool(number % 2))
+    return Answer(*prediction, number, number % 5, truncated=bool(number % 2))
 
 
 def key(number: int) -> bytes:

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from app.drift import MAX_SEEN, MIN_TEXTS, DriftWindow, population_stability_index
 from app.metrics import DRIFT
-from app.model import Answer, Prediction
+from app.model import Answer
 from app.package import Histogram, Profile
 
 COUNTS = st.lists(st.integers(0, 5_000), min_size=2, max_size=20)
@@ -216,7 +216,7 @@ def test_gauges_appear_and_end_in_nan() -> None:
         live.publish()
         return REGISTRY.get_sample_value(name, labels)
 
-    answers = [Answer(Prediction(b"[]", n % 2, 0.5 + n / 2_000), 3, 0, truncated=False) for n in range(1_000)]
+    answers = [Answer(b"[]", n % 2, 0.5 + n / 2_000, 3, 0, truncated=False) for n in range(1_000)]
     DRIFT.clear()
     keys = [b"%d" % number for number in range(1_000)]
     live.see(keys[: MIN_TEXTS - 1], answers[: MIN_TEXTS - 1])
@@ -233,7 +233,7 @@ def test_gauges_appear_and_end_in_nan() -> None:
 def test_what_waits_to_be_counted_is_bounded() -> None:
     """Nobody publishes, and yet only so many answers are kept."""
     live = window(500)
-    answer = Answer(Prediction(b"[]", 0, 0.9), 3, 0, truncated=False)
+    answer = Answer(b"[]", 0, 0.9, 3, 0, truncated=False)
     for number in range(MAX_SEEN + 1):
         live.see([b"%d" % number], [answer])
     assert len(live) == 500

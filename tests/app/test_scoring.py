@@ -8,7 +8,7 @@ import pytest
 from app.batching import Batcher
 from app.cache import Keys, MemoryCache
 from app.errors import Overloaded, TimedOut
-from app.model import Answer, Prediction
+from app.model import Answer
 from app.package import Package
 from app.scoring import INLINE_CHARACTERS, Scorer
 from app.settings import BUNDLED_MODEL
@@ -53,9 +53,9 @@ def test_second_request_is_answered_from_the_cache() -> None:
         first = await scorer.score(["good", "very good"])
         second = await scorer.score(["bad bad bad", "very good", "good"])
         assert first.answers == [
-            Answer(Prediction(b"%d" % tokens, 0, 1.0), tokens, unknown_tokens=0, truncated=False) for tokens in (3, 4)
+            Answer(b"%d" % tokens, 0, 1.0, tokens, unknown_tokens=0, truncated=False) for tokens in (3, 4)
         ]
-        assert [answer.prediction.fragment for answer in second.answers] == [b"5", b"4", b"3"]
+        assert [answer.fragment for answer in second.answers] == [b"5", b"4", b"3"]
         assert (first.hits, second.hits) == (0, 2)
         assert model.batches == [[3], [4], [5]]
 
@@ -68,7 +68,7 @@ def test_same_text_twice_in_a_request_is_scored_once() -> None:
     async def scenario(scorer: Scorer, model: HeldModel) -> None:
         model.allow()
         scored = await scorer.score(["good", "good"])
-        assert [answer.prediction.fragment for answer in scored.answers] == [b"3", b"3"]
+        assert [answer.fragment for answer in scored.answers] == [b"3", b"3"]
         assert scored.hits == 0
         assert model.batches == [[3]]
 
@@ -98,7 +98,7 @@ def test_waiter_that_leaves_does_not_cancel_the_others() -> None:
         await asyncio.to_thread(model.first_started.wait, 30)
         leaver.cancel()
         model.allow(2)
-        assert (await stayer).answers[0].prediction.fragment == b"3"
+        assert (await stayer).answers[0].fragment == b"3"
         await blocker
         assert leaver.cancelled()
 
@@ -133,7 +133,7 @@ def test_text_left_by_all_can_be_asked_for_at_once() -> None:
         successor = asyncio.create_task(scorer.score(["good"]))
         await asyncio.gather(leaver, return_exceptions=True)
         model.allow(2)
-        assert (await successor).answers[0].prediction.fragment == b"3"
+        assert (await successor).answers[0].fragment == b"3"
         await blocker
 
     run(scenario)
@@ -263,6 +263,6 @@ def test_failed_inference_is_not_cached() -> None:
         with pytest.raises(RuntimeError, match="broken"):
             await scorer.score(["good"])
         model.allow()
-        assert (await scorer.score(["good"])).answers[0].prediction.fragment == b"3"
+        assert (await scorer.score(["good"])).answers[0].fragment == b"3"
 
     run(scenario)
