@@ -155,8 +155,10 @@ e2e: $(VENV)/.dev $(VENV)/.e2e ## Build the image, run both overlays as real pod
 
 $(NATIVE): app/native/transformer.c
 	@if [ "$$(uname -m)" != x86_64 ]; then :; \
-	elif command -v $(CC) >/dev/null; then $(CC) -O2 -Wall -Wextra -shared -fPIC -o $@ $<; \
-	else echo 'note: no C compiler ($(CC)), so ONNX Runtime computes the model; Debian: apt-get install gcc libc6-dev' >&2; fi
+	elif ! command -v $(CC) >/dev/null; then \
+	  echo 'note: no C compiler ($(CC)), so ONNX Runtime computes the model; Debian: apt-get install gcc libc6-dev' >&2; \
+	elif ! { $(CC) -O2 -Wall -Wextra -shared -fPIC -o $@.part $< && mv $@.part $@; }; then \
+	  echo 'note: $(CC) cannot compile $< (GCC 12 can), so ONNX Runtime computes the model' >&2; fi
 
 $(POETRY): | python
 	$(call make-venv,.poetry)

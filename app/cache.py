@@ -30,10 +30,13 @@ SWEEP_ENTRIES = 1_000
 
 
 class Keys:
-    """Text -> cache key: a prefix, the model's digest, and a 128-bit BLAKE2b of the text."""
+    """Text -> cache key: a prefix, the model's digest, what computes it, and a 128-bit BLAKE2b of the text.
 
-    def __init__(self, digest: str) -> None:
-        self._prefix = f"valence:{digest[:16]}:".encode()
+    Engines round differently: pods that share a Redis and not an engine share no scores.
+    """
+
+    def __init__(self, digest: str, engine: str = "") -> None:
+        self._prefix = f"valence:{digest[:16]}:{engine}:".encode()
 
     def __call__(self, text: str) -> bytes:
         """Key of one text; raises UnicodeEncodeError on lone surrogates, which requests cannot hold."""

@@ -150,7 +150,7 @@ class Lifecycle:
         self._not_ready = "the golden texts are being checked"
         try:
             self.golden_difference = classifier.check_golden()
-        except GoldenMismatch as exc:
+        except Exception as exc:
             if choice != "auto" or classifier.engine.name == "onnxruntime":
                 raise
             # Rounding goes another way now and then, and one golden text in hundreds moves too far by it.
@@ -189,7 +189,7 @@ class Lifecycle:
         scorer = Scorer(
             encoder=classifier.encoder,
             batcher=batcher,
-            keys=Keys(self.package.digest),
+            keys=Keys(self.package.digest, classifier.engine.name),
             memory=memory,
             redis=redis,
             timeout_seconds=settings.timeout,

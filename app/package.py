@@ -96,7 +96,7 @@ class Profile(BaseModel):
 
 
 class Package:
-    """A checked package folder. `digest` names what scores depend on: equal digests give equal scores.
+    """A checked package folder. `digest` names what scores depend on, but for the engine's rounding.
 
     `profile` is None for a package without one, whose traffic can't be watched for drift.
     """

@@ -243,7 +243,7 @@ class Scorer:
         return flights
 
     def _refusal(self, texts: Sequence[str]) -> Overloaded | None:
-        """What to say when so many more texts can't find room, however few tokens they may have."""
+        """What to say to so many more texts, by about how many tokens they have, when there is no room for them."""
         if not texts:
             return None
         most = self._encoder.max_tokens

@@ -196,7 +196,8 @@ INLINE void block_by_vnni(const int rows, const enum After after, const Product 
     const int inputs = p->linear->inputs;
     const uint8_t *integers = p->x.integers + (size_t)row * inputs;
     const int8_t *weights = p->linear->weights + (size_t)column * inputs;
-    const uintptr_t ahead = (uintptr_t)weights + (size_t)inputs * (size_t)(PANEL + 16 * lines * part);
+    const size_t next = lines * part < 4 ? (size_t)inputs * (size_t)(PANEL + 16 * lines * part) : 0; /* 0: this one */
+    const uintptr_t ahead = (uintptr_t)weights + next;
     __m512i sums[ROWS][4];
     UNROLL for (int j = 0; j < 4; j++)
         UNROLL for (int i = 0; i < rows; i++) sums[i][j] = _mm512_loadu_si512(p->linear->offsets + column + LANES * j);

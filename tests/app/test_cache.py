@@ -134,12 +134,13 @@ def test_estimate_is_not_below_the_truth() -> None:
     assert 0.5 * known.size_bytes < used < known.size_bytes
 
 
-def test_keys_depend_on_model_and_text_alone() -> None:
-    """Same model and text: same key, of fixed length, in which the text cannot be read."""
+def test_keys_depend_on_model_engine_and_text_alone() -> None:
+    """Same model, engine and text: same key, of fixed length, in which the text cannot be read."""
     key = Keys("a" * 64)
     assert key("good") == Keys("a" * 64)("good")
     assert key("good") != key("good ")
     assert key("good") != Keys("b" * 64)("good")
+    assert Keys("a" * 64, "native")("good") != Keys("a" * 64, "onnxruntime")("good")
     assert len(key("good" * 10_000)) == len(key("good"))
     assert b"good" not in key("good")
 

@@ -109,7 +109,10 @@ def test_a_native_engine_that_rounds_a_golden_text_away_is_not_used(start_servic
         return found
 
     texts = load_texts()["cold"]
-    text = next(text for text in texts if abs(scores(native, text)[0] - scores(other, text)[0]) > GOLDEN_TOLERANCE)
+    apart = [text for text in texts if abs(scores(native, text)[0] - scores(other, text)[0]) > GOLDEN_TOLERANCE]
+    if not apart:
+        pytest.skip("both engines score all of these texts the same")
+    text = apart[0]
     golden = {"text": text, "scores": dict(zip(bundled.manifest.labels, scores(other, text), strict=True))}
     edit(package, golden=[golden])
     started = start_service(VALENCE_MODEL_DIR=str(package)).wait_ready()
