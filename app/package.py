@@ -108,7 +108,7 @@ class Package:
         for name in ("model.onnx", "tokenizer.json"):
             if name not in files:
                 raise PackageError(f"{folder / 'manifest.json'}: names no sha256 for {name}")
-            _check_file(folder / name, files[name])
+            check_file(folder / name, files[name])
         # Without the profile: what traffic is compared with changes no score, and must not empty every cache.
         joined = "".join(f"{name}:{facts.sha256}\n" for name, facts in sorted(files.items()) if name != PROFILE)
         self.digest = hashlib.sha256(joined.encode()).hexdigest()
@@ -126,7 +126,7 @@ class Package:
 
     def _read_profile(self) -> Profile:
         path = self.folder / PROFILE
-        _check_file(path, self.manifest.files[PROFILE])
+        check_file(path, self.manifest.files[PROFILE])
         profile = _read(Profile, path, f"no profile at {path}")
         label, labels = profile.features.get("label"), self.manifest.labels
         if label is not None and len(label.counts) != len(labels):
@@ -148,7 +148,7 @@ def _read(model: type[_Model], path: Path, missing: str) -> _Model:
         raise PackageError(f"{path} is not a {model.__name__.lower()} of format {FORMAT}: {faults}") from exc
 
 
-def _check_file(path: Path, facts: FileFacts) -> None:
+def check_file(path: Path, facts: FileFacts) -> None:
     """Raise PackageError unless the file is the one that was verified at export."""
     try:
         with path.open("rb") as file:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from app.errors import PackageError
 from app.native.onnx_graph import Array, Node, NotOnnx, read_graph
-from app.package import Package
+from app.package import Package, check_file
 
 Int8Array = npt.NDArray[np.int8]
 FloatArray = npt.NDArray[np.float32]
@@ -21,6 +22,7 @@ GELUS = {"Gelu": 0, "BiasGelu": 0, "FastGelu": 1}
 """Operator -> index of GELUS in transformer.c: by erf, or by tanh."""
 ZERO_POINT, GELU_ZERO_POINT = 128, 32
 HEAD_WIDTHS = (32, 64)
+CONFIG = "config.json"
 PANEL = 64
 SCHEME = "int8, dynamic per token"
 _SIZES = {
@@ -161,10 +163,13 @@ class Weights:
 
 def _geometry(package: Package) -> Geometry:
     """From config.json, as transformers knows it."""
+    if CONFIG not in package.manifest.files:
+        raise Unsupported(f"its manifest names no {CONFIG}")
     try:
-        config: dict[str, Any] = json.loads((package.folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise Unsupported(f"config.json: {exc}") from exc
+        check_file(package.folder / CONFIG, package.manifest.files[CONFIG])
+        config: dict[str, Any] = json.loads((package.folder / CONFIG).read_text(encoding="utf-8"))
+    except (PackageError, OSError, ValueError) as exc:
+        raise Unsupported(f"{CONFIG}: {exc}") from exc
     kind = config.get("model_type")
     if kind != "distilbert" or config.get("activation") != "gelu":
         raise Unsupported(f"it is a {kind} with {config.get('activation')}, not a distilbert with gelu")

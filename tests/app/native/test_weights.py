@@ -1,5 +1,6 @@
 """What the kernel takes of a package, and what it leaves to ONNX Runtime."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -26,6 +27,14 @@ def change(path: Path, **fields: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
+def change_config(folder: Path, **fields: Any) -> None:
+    """Change config.json, as an export would have written it."""
+    change(folder / "config.json", **fields)
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    files["config.json"]["sha256"] = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+    change(folder / "manifest.json", files=files)
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -41,7 +50,7 @@ def change(path: Path, **fields: Any) -> None:
 )
 def test_another_network_is_not_for_the_kernel(package_folder: Path, fields: dict[str, Any], reason: str) -> None:
     """What config.json says must be what the graph holds, and what the kernel can compute."""
-    change(package_folder / "config.json", **fields)
+    change_config(package_folder, **fields)
     with pytest.raises(Unsupported, match=reason):
         Transformer.of(Package(package_folder))
 
@@ -50,6 +59,13 @@ def test_another_scheme_is_not_for_the_kernel(package_folder: Path) -> None:
     """The manifest says how the package was quantised."""
     change(package_folder / "manifest.json", quantisation={"scheme": "int8, static"})
     with pytest.raises(Unsupported, match="not quantised as 'int8, dynamic per token'"):
+        Weights(Package(package_folder))
+
+
+def test_a_config_that_was_changed_after_the_export_is_not_believed(package_folder: Path) -> None:
+    """Half as many heads, twice as wide, would fit all weights and give other scores."""
+    change(package_folder / "config.json", n_heads=6)
+    with pytest.raises(Unsupported, match="was changed after its export"):
         Weights(Package(package_folder))
 
 
