@@ -1,6 +1,7 @@
 # docker build -t valence .                                     the bundled model, no PyTorch anywhere
 # docker build --build-arg MODEL=ID --build-arg MODEL_REVISION=SHA .   a model of the Hugging Face hub, exported on the way
 # docker build --build-arg MODEL=models/FOLDER .                a checkpoint in a folder below models/
+# docker build --target model ...                               the model alone, for an image volume
 #
 # Pin the base by digest: --build-arg PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm@sha256:...
 ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
@@ -11,9 +12,11 @@ RUN python -m venv /poetry && /poetry/bin/pip install --quiet --disable-pip-vers
     poetry==2.5.1 poetry-plugin-export==1.10.1
 WORKDIR /lock
 COPY pyproject.toml poetry.lock ./
-# With the extra `tracing`: one variable turns traces on, and 9 MB are no reason for a second image.
+# With the extra `tracing`: one variable turns traces on, and 9 MB are no reason for a second image. Traces over gRPC take
+# 28 MB more: --build-arg EXTRAS="tracing tracing-grpc".
+ARG EXTRAS=tracing
 # The export group without torch: PyPI's brings gigabytes of CUDA on Linux (see the Makefile).
-RUN /poetry/bin/poetry export --only main --extras tracing > main.txt && \
+RUN /poetry/bin/poetry export --only main --extras "$EXTRAS" > main.txt && \
     /poetry/bin/poetry export --with export | \
     awk '/^[a-z]/ {wanted = !/^(torch==|triton==|nvidia-|cuda-)/} wanted' > export.txt && \
     sed -n 's/^torch = "\(.*\)"/torch==\1/p' pyproject.toml > torch.txt
@@ -33,25 +36,40 @@ ARG MODEL_REVISION=
 # pyproject.toml for the version, which the package's manifest states.
 COPY pyproject.toml ./
 COPY models models
+# What of the service a package is tried with before it is written (model_export/served.py).
+COPY app/__init__.py app/errors.py app/settings.py app/
+COPY app/model app/model
 COPY model_export model_export
 RUN if [ "$MODEL" = bundled ]; then cp -r models/distilbert-sst2-mini /package; \
     else /venv/bin/python -m model_export --model "$MODEL" ${MODEL_REVISION:+--revision "$MODEL_REVISION"} \
       --name "$(basename "$MODEL")" --output /package; fi && \
     chmod -R a=rX,u+w /package
 
+# ---- The package alone: `make model-image`, for .k8s/components/model-volume ------------------------------------------
+FROM export AS model-files
+# The one program that an init container can copy with, where image volumes are off.
+RUN apt-get -qq update && apt-get -qq install -y --no-install-recommends busybox-static >/dev/null && \
+    mkdir /files && cp -r /package /files/model && cp /bin/busybox /files/busybox
+
+FROM scratch AS model
+LABEL org.opencontainers.image.title="Valence model package" \
+      org.opencontainers.image.licenses="Apache-2.0"
+USER 10001:10001
+COPY --from=model-files /files /
+
 # ---- The virtual environment ------------------------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE} AS build
-# Two wheels come with their debug symbols: `strip` makes 14 MB of uvloop 2. The compiler is for app/native.
-RUN apt-get -qq update && apt-get -qq install -y --no-install-recommends binutils gcc libc6-dev >/dev/null && rm -rf /var/lib/apt/lists/*
+# Two wheels come with their debug symbols: `strip` makes 14 MB of uvloop 2. The compiler is for app/model/native.
+RUN apt-get -qq update && apt-get -qq install -y --no-install-recommends binutils gcc libc6-dev make >/dev/null && rm -rf /var/lib/apt/lists/*
 COPY --from=lock /lock/main.txt ./
 RUN python -m venv --without-pip /venv && \
     pip --python /venv/bin/python install --quiet --disable-pip-version-check --no-cache-dir --no-compile \
       --no-deps --require-hashes -r main.txt
 # What no request ever imports (found by `python -X importtime`, held by tests/e2e/test_image.py): tokenizers' and
-# onnxruntime's clients for model hubs, alternatives to what uvicorn uses here, gRPC's part of OTLP, test suites, tools,
-# C headers.
+# onnxruntime's clients for model hubs, alternatives to what uvicorn uses here, test suites,
+# tools, C headers.
 RUN pip --python /venv/bin/python uninstall --quiet --yes \
-      filelock flatbuffers fsspec googleapis-common-protos h11 hf-xet huggingface-hub packaging pyyaml \
+      filelock flatbuffers fsspec $([ "$EXTRAS" != tracing ] || echo googleapis-common-protos) h11 hf-xet huggingface-hub packaging pyyaml \
       tqdm 2>&1 | { grep -v 'as root' || true; } && \
     cd /venv/lib/python3*/site-packages && \
     rm -rf numpy/f2py numpy/distutils numpy/testing numpy/random numpy/ma numpy/polynomial numpy/fft \
@@ -67,17 +85,24 @@ FROM build AS code
 WORKDIR /srv/valence
 COPY gunicorn.conf.py ./
 COPY app app
-RUN if [ "$(uname -m)" = x86_64 ]; then cc -O2 -shared -fPIC -o app/native/libtransformer.so app/native/transformer.c; fi
-# The root file system is read-only at run time: bytecode is made here or never.
-RUN python -m compileall -q --invalidation-mode unchecked-hash app && chmod -R a=rX,u+w .
+COPY Makefile /
+# What is done by now, or by the export alone, stays behind.
+RUN make --silent --makefile /Makefile app/model/native/libtransformer.so && \
+    { [ ! -e app/model/native/libtransformer.so ] || strip --strip-unneeded app/model/native/libtransformer.so; } && \
+    rm app/model/native/transformer.c app/model/check.py
+# The root file system is read-only at run time: bytecode is made here or never. Without columns, which no log shows, it
+# is a fifth smaller.
+RUN python -X no_debug_ranges -m compileall -q --invalidation-mode unchecked-hash app && chmod -R a=rX,u+w .
 
 # ---- What runs --------------------------------------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="Valence" \
       org.opencontainers.image.description="Sentiment predictions on CPUs, native to Kubernetes" \
       org.opencontainers.image.licenses="Apache-2.0"
-# onnxruntime would report its use to its makers.
+# onnxruntime would report its use to its makers. glibc would keep freed blocks of up to 32 MiB, apart for each thread.
 ENV ORT_DISABLE_TELEMETRY=1 \
+    MALLOC_MMAP_THRESHOLD_=1048576 \
+    MALLOC_TRIM_THRESHOLD_=2097152 \
     PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -2,17 +2,19 @@
 
 import os
 import shutil
-import socket
+import signal
 import sys
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from app.errors import PackageError
-from app.log_config import logging_dict
-from app.package import Package
-from app.settings import SettingsError, host_and_port, read_settings
+from app.keys.file import read_keys
+from app.model.package import Package
+from app.scoring.redis import RedisClient
+from app.settings import SettingsError, read_settings
+from app.telemetry import listener
+from app.telemetry.logs import logging_dict
 
 try:
     settings = read_settings()
@@ -22,7 +24,7 @@ except SettingsError as exc:
 wsgi_app = "app.main:create_app()"
 bind = settings.bind
 workers = settings.workers
-worker_class = "app.server.Worker"
+worker_class = "app.http.worker.Worker"
 # Never preload: a session or tokenizer that is forked with its threads hangs or crashes (onnxruntime#9800).
 preload_app = False
 # Idle connections stay open longer than the 600 s of cloud load balancers, so that it is never our side that closes
@@ -36,43 +38,76 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True
 accesslog = None
 logconfig_dict = logging_dict(settings.log_level)
+METRICS_BYTES = 6 * 1_048_576
+"""prometheus-client's files for one worker, at their first size. To write to them without room ends a process."""
 
-_resources = ExitStack()
 
-
-def on_starting(_: Any) -> None:
+def on_starting(server: Any) -> None:
     """In the parent, before all else: what cannot work is said in one line, not in the traceback of each worker."""
     try:
         Package(settings.model_dir)
-        if settings.metrics_bind:
-            address = host_and_port(settings.metrics_bind)
-            socket.create_server(address, family=socket.AF_INET6 if ":" in address[0] else socket.AF_INET).close()
-    except PackageError as exc:
-        sys.exit(f"error: {exc} (VALENCE_MODEL_DIR)")
+        if settings.redis_url is not None:
+            RedisClient(settings.redis_url)
+        if settings.api_keys_file is not None:
+            read_keys(settings.api_keys_file)
+        server.metrics_socket = listener.listen(settings.metrics_bind) if settings.metrics_bind else None
+    except (PackageError, ValueError, SettingsError) as exc:
+        shutil.rmtree(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""), ignore_errors=True)
+        match exc:
+            case PackageError():
+                sys.exit(f"error: {exc} (VALENCE_MODEL_DIR)")
+            case ValueError():
+                sys.exit(f"error: VALENCE_REDIS_URL: {exc}")
+        sys.exit(f"error: {exc}")
+
+
+def nworkers_changed(server: Any, new: int, old: int | None) -> None:
+    """In the parent, at the start and after TTIN, TTOU and HUP: several workers share their metrics in files."""
+    if new < 2 or "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # noqa: PLR2004
+        return
+    folder = ""
+    try:
+        folder = tempfile.mkdtemp(prefix="valence-metrics-")
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            os.posix_fallocate(probe.fileno(), 0, new * METRICS_BYTES)
     except OSError as exc:
-        sys.exit(f"error: VALENCE_METRICS_BIND={settings.metrics_bind!r}: {exc.strerror}")
+        shutil.rmtree(folder, ignore_errors=True)
+        if old is None:
+            sys.exit(f"error: {new} workers need a folder for their metrics (TMPDIR): {exc.strerror}")
+        server.log.error(  # noqa: TRY400 - it is no bug
+            "no room for the metrics of %d workers: %s", new, exc.strerror
+        )
+        return
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    if old is not None:  # workers that share nothing yet are replaced
+        when_ready(server)
+        server.kill_workers(signal.SIGTERM)
 
 
-if settings.workers > 1:
-    # Several processes: each writes its metrics to files here, and the parent serves them together.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="valence-metrics-")
+def when_ready(server: Any) -> None:
+    """In the parent, before the workers start: of several workers the parent tells all metrics."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from app.telemetry.exposition import serve_metrics  # noqa: PLC0415 - reads PROMETHEUS_MULTIPROC_DIR at import
 
-    def when_ready(_: Any) -> None:
-        """In the parent, before the workers start."""
-        from app.metrics import serve_metrics  # noqa: PLC0415 - reads PROMETHEUS_MULTIPROC_DIR when it is imported
+        listener.inherited = server.metrics_socket
+        server.end_metrics = serve_metrics(settings.metrics_bind)
 
-        try:
-            _resources.enter_context(serve_metrics(settings.metrics_bind))
-        except SettingsError as exc:
-            sys.exit(f"error: {exc}")
 
-    def child_exit(_: Any, worker: Any) -> None:
-        """Forget the gauges of a worker that is gone."""
+def post_fork(server: Any, _: Any) -> None:
+    """In a worker, at its start: where it is the only one, it answers on the metrics' port itself."""
+    listener.inherited = server.metrics_socket
+
+
+def child_exit(_: Any, worker: Any) -> None:
+    """In the parent: forget the gauges of a worker that is gone."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 - as above
 
         mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
-    def on_exit(_: Any) -> None:
-        """Leave nothing behind."""
-        _resources.close()
-        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+
+def on_exit(server: Any) -> None:
+    """In the parent: leave nothing behind."""
+    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        server.end_metrics()
+        shutil.rmtree(folder, ignore_errors=True)

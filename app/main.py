@@ -4,89 +4,97 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from platform import python_version
-from typing import TypedDict
 
 import structlog
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from app import health, page, predict, summary
-from app.access_log import AccessLog
+from app.http import operations, page, predict, summary
+from app.http.aliases import Aliases, Unprefixed
+from app.http.auth import SCHEMES, Auth
+from app.http.observe import Observe
+from app.http.protocols import huggingface, tei, v2_models
+from app.http.refusals import not_found
+from app.http.schemas import predict_request
+from app.keys.accounts import Accounts
 from app.lifecycle import Lifecycle
-from app.log_config import configure_logging
-from app.metrics import BUILD_INFO, serve_metrics
-from app.middleware import ObserveRequests
-from app.otlp import start_tracing
-from app.predict import PredictEndpoint
-from app.server import PredictPastAsgi
 from app.settings import Settings, read_settings, unknown_variables
+from app.telemetry.exposition import SHARED, serve_metrics
+from app.telemetry.logs import configure_logging
+from app.telemetry.metrics import BUILD_INFO
+from app.telemetry.tracing import start_tracing
 
 VERSION = "0.1.0"
 
 log = structlog.get_logger()
 
 
-class State(TypedDict):
-    """What the lifespan hands to every request."""
-
-    lifecycle: Lifecycle
-    predict_past_asgi: PredictPastAsgi
-    """For `app.server`."""
-
-
 def create_app(settings: Settings | None = None) -> ASGIApp:
-    """Build the service. Raises SettingsError or PackageError, one line each, when it cannot work as configured."""
+    """Build the service, to be wrapped in whatever should see every request. Raises SettingsError or PackageError."""
     settings = settings or read_settings()
     configure_logging(settings.log_level)
     BUILD_INFO.labels(VERSION, settings.revision, python_version(), version("onnxruntime")).set(1)
-    spans = start_tracing(VERSION, workers=settings.workers)
-    lifecycle = Lifecycle(settings, spans.tracing if spans else None)
-    endpoint = PredictEndpoint(lifecycle)
-    access_log = AccessLog(enabled=settings.log_level in ("debug", "info"))
+    end_tracing = start_tracing(VERSION, workers=settings.workers)
+    lifecycle = Lifecycle(settings)
+    accounts = Accounts(settings.api_keys_file, settings.redis_url) if settings.api_keys_file else None
+    schema = predict_request(max_texts=settings.max_texts, max_text_characters=settings.max_text_characters)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         for name in unknown_variables():
             log.warning("unknown_setting", name=name)
-        bind = settings.metrics_bind if settings.workers == 1 else ""  # of several workers the parent tells all metrics
-        with serve_metrics(bind, lifecycle.recorder.pour_from_thread):
-            await lifecycle.start()
-            lifecycle.handle_signals()
-            try:
-                yield {"lifecycle": lifecycle, "predict_past_asgi": observed.predict}
-            finally:
-                await lifecycle.stop()
-                access_log.flush()
-                if spans is not None:
-                    spans.close()
+        end_metrics = serve_metrics("" if SHARED else settings.metrics_bind)  # of several, the parent tells all
+        await lifecycle.start()
+        lifecycle.handle_signals()
+        if accounts is not None:
+            accounts.start()
+        try:
+            yield
+        finally:
+            if accounts is not None:
+                await accounts.stop()
+            await lifecycle.stop()
+            end_metrics()
+            if end_tracing is not None:
+                end_tracing()
 
     app = FastAPI(
         title="Valence",
         version=VERSION,
         summary="Sentiment predictions on CPUs.",
         lifespan=lifespan,
+        root_path=settings.root_path or "",
+        docs_url=None,  # page.py has one that needs nobody else's servers
+        redoc_url=None,
+        redirect_slashes=False,  # behind a proxy that ends TLS, the redirect would lead to http
         # FastAPI has instruments of its own: its spans would double ours, its logs hold what a refused request said.
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.add_exception_handler(HTTPException, not_found)
-    app.include_router(predict.router(endpoint), tags=["prediction"])
-    app.include_router(health.router, tags=["operation"])
-    app.include_router(summary.router(lifecycle), tags=["operation"])
-    app.include_router(page.router)
+    app.add_exception_handler(v2_models.UnknownModel, v2_models.unknown_model)
+    predictions = predict.router(schema), huggingface.router()
+    for routes in (*predictions, tei.router(lifecycle, VERSION), v2_models.router(lifecycle, VERSION)):
+        app.include_router(routes, dependencies=[] if accounts is None else SCHEMES)
+    app.include_router(operations.router(lifecycle))
+    app.include_router(summary.router(lifecycle))
+    app.include_router(page.router(docs=settings.docs))
     app.mount("/static", page.files)
-    # Around FastAPI and not inside it: its own outermost layers would cost each cache hit some microseconds.
-    paths = [route.path for route in app.routes if isinstance(route, Mount | Route) and route.path]
-    observed = ObserveRequests(app, paths=paths, lifecycle=lifecycle, endpoint=endpoint, access_log=access_log)
-    return observed
-
-
-async def not_found(_: Request, exc: Exception) -> Response:
-    """The router's own refusals (404, 405) in the same shape."""
-    assert isinstance(exc, HTTPException)
-    kind = exc.detail.lower().replace(" ", "_")
-    return JSONResponse({"detail": [{"type": kind, "loc": ["path"], "msg": exc.detail}]}, exc.status_code, exc.headers)
+    # Around FastAPI and not inside it: its own outermost layers would cost each cache hit a tenth of its time.
+    logs = settings.log_level in ("debug", "info")
+    endpoint: ASGIApp = predict.Predict(Aliases(app), lifecycle=lifecycle, schema=schema)
+    if accounts is not None:
+        endpoint = Auth(endpoint, accounts=accounts)
+    if settings.cors_origins:
+        # Nothing here knows a browser's cookies, so what a page may read or send needs no list.
+        endpoint = CORSMiddleware(
+            endpoint,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["*"],
+            expose_headers=["*"],
+        )
+    observed = Observe(endpoint, lifecycle=lifecycle, traces=end_tracing is not None, logs=logs)
+    return Unprefixed(observed, app) if settings.root_path else observed

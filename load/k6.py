@@ -6,9 +6,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from load.ending import bound
+from load.programs import stop, with_death_signal
 
-STOP_SECONDS = 30
 SCRIPT = Path(__file__).with_name("load.js")
 
 
@@ -37,18 +36,9 @@ def run_k6(k6: str, environment: Mapping[str, str], out: Path) -> int:
     command.append(str(SCRIPT))
     # A session of its own: Ctrl-C would reach k6 as well, and a second signal makes it leave without a summary.
     process = subprocess.Popen(  # noqa: S603 - found on the PATH
-        bound(command), env={**environment, **dashboard}, start_new_session=True
+        with_death_signal(command), env={**environment, **dashboard}, start_new_session=True
     )
     try:
         return process.wait()
     finally:
-        _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()  # nothing happens to one that has ended
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        stop(process)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from load.bench_sides import ROOT
+from load.programs import ROOT
 
 LIBRARIES = (
     "fastapi",
@@ -26,12 +26,14 @@ LIBRARIES = (
 def describe_machine(model_dir: Path = ROOT / "models" / "distilbert-sst2-mini") -> dict[str, object]:
     """CPU, cores that we may use, Python, library versions and the model package."""
     manifest = json.loads((model_dir / "manifest.json").read_text(encoding="utf-8"))
+    files = manifest["files"]
+    weights = files.get("weights.safetensors", files["model.onnx"])  # two models may have the same graph beside theirs
     return {
         "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "versions": {name: found for name in LIBRARIES if (found := _version(name))},
-        "model": {"name": manifest["name"], "sha256": manifest["files"]["model.onnx"]["sha256"]},
+        "model": {"name": manifest["name"], "sha256": weights["sha256"]},
     }
 
 

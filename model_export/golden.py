@@ -23,14 +23,20 @@ class Golden:
 
 
 def choose(package: PackageScorer, texts: Sequence[str], labels: Sequence[str]) -> list[Golden]:
-    """Pick about ten short texts of every length and every predicted label, with margins that are clear."""
-    short = [text for text in texts if len(package.token_ids(text)) < _TOKEN_LIMIT]
-    scores = one_by_one(package, short)
+    """Pick about ten short texts of every length and every predicted label, with margins that are clear.
+
+    Where long texts are scored in windows, the shortest of those is one more.
+    """
+    limit = min(_TOKEN_LIMIT, package.windows.tokens)
+    short = [text for text in texts if len(package.token_ids(text)) < limit]
+    chosen = [
+        short[index] for index in _spread(one_by_one(package, short), [len(package.token_ids(text)) for text in short])
+    ]
+    in_windows = [text for text in texts if len(package.token_ids(text)) > package.windows.tokens]
+    chosen += sorted(in_windows, key=len)[:1]
     return [
-        Golden(
-            short[index], {label: round(float(score), 6) for label, score in zip(labels, scores[index], strict=True)}
-        )
-        for index in _spread(scores, [len(package.token_ids(text)) for text in short])
+        Golden(text, {label: round(float(score), 6) for label, score in zip(labels, scores, strict=True)})
+        for text, scores in zip(chosen, one_by_one(package, chosen), strict=True)
     ]
 
 

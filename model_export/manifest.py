@@ -13,7 +13,7 @@ from model_export.accuracy import Accuracy
 from model_export.checkpoint import Checkpoint
 from model_export.errors import ExportError
 from model_export.golden import Golden
-from model_export.package import FILES, MODEL, PROFILE, digest, fingerprint
+from model_export.package import FILES, MODEL, OPTIONAL_FILES, digest, fingerprint
 from model_export.source import Source, weight_files
 from model_export.verify import Verification
 
@@ -47,7 +47,7 @@ def inspect(package: Path) -> dict[str, Any]:
     return {
         "inputs": [value.name for value in model.graph.input],
         "opset": next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
-        "files": {file: fingerprint(package / file) for file in (*FILES, PROFILE) if (package / file).exists()},
+        "files": {file: fingerprint(package / file) for file in (*FILES, *OPTIONAL_FILES) if (package / file).exists()},
         "tools": tool_versions(),
     }
 

@@ -15,10 +15,11 @@ OPSET = 24
 
 _LENGTHS = "optimise/lengths"  # int64 (batch,)
 _FIRST = "optimise/first"  # the index [0]
+_HEADS = -2  # where the number of heads stands in (batch, tokens, heads, width)
 _TOKEN_WISE = {"Add", "Sum", "Mul", "Div", "Erf", "Gelu", "Tanh", "MatMul", "LayerNormalization"}
 
 
-def optimise(source: Path, target: Path, *, num_heads: int) -> None:
+def optimise(source: Path, target: Path) -> None:
     """Write `source` to `target` with fused attention and GELU, and a last layer that computes what is read of it.
 
     Inputs and outputs stay: int64 (batch, tokens) -> float32 logits (batch, labels). Padding must be at the
@@ -27,7 +28,7 @@ def optimise(source: Path, target: Path, *, num_heads: int) -> None:
     model = OnnxModel(version_converter.convert_version(onnx.load(source), OPSET))
     _inline_identities(model)
     _fuse_gelu(model)
-    _fuse_attention(model, num_heads)
+    _fuse_attention(model)
     _sum_residuals(model)
     _narrow_last_layer(model)
     model.prune_graph()
@@ -53,10 +54,11 @@ def _fuse_gelu(model: OnnxModel) -> None:
             model.add_node(helper.make_node("Gelu", [scaled.input[0]], [chain[-1].output[0]], f"{erf.name}/fused"))
 
 
-def _fuse_attention(model: OnnxModel, num_heads: int) -> None:
+def _fuse_attention(model: OnnxModel) -> None:
     """Replace softmax(q k^T / sqrt(d) + mask) v, a dozen transposes and reshapes included, by one Attention.
 
-    A mask that holds weights (relative positions) is more than padding: such attention stays.
+    A mask that holds weights (relative positions) is more than padding: such attention stays. So does one whose number
+    of heads can't be read off the graph; layers may differ in it, since heads can be pruned.
     """
     producers, consumers = model.output_name_to_node(), model.input_name_to_nodes()
     fused = False
@@ -65,16 +67,18 @@ def _fuse_attention(model: OnnxModel, num_heads: int) -> None:
         children = _only_chain(consumers, softmax, ["MatMul", "Transpose", "Reshape"])
         if parents is None or children is None or _has_weights(model, producers, parents[0].input[1]):
             continue
-        query, key, value = (_before_heads(producers, name) for name in (*parents[1].input, children[0].input[1]))
-        if query is None or key is None or value is None:
+        splits = [_split_into_heads(producers, name) for name in (*parents[1].input, children[0].input[1])]
+        heads = {None if split is None else _number_of_heads(model, producers, split) for split in splits}
+        if None in heads or len(heads) != 1:
             continue
+        query, key, value = (split.input[0] for split in splits if split is not None)
         key_bias = producers.get(key)
         if key_bias is not None and key_bias.op_type == "Add" and model.get_initializer(key_bias.input[0]) is not None:
             key = key_bias.input[1]  # the bias adds the same to all scores of a query, which softmax takes out again
         model.remove_node(children[-1])
-        inputs, heads = [query, key, value, "", "", "", _LENGTHS], {"q_num_heads": num_heads, "kv_num_heads": num_heads}
-        outputs = [children[-1].output[0]]
-        model.add_node(helper.make_node("Attention", inputs, outputs, f"{softmax.name}/fused", **heads))
+        inputs, outputs = [query, key, value, "", "", "", _LENGTHS], [children[-1].output[0]]
+        attributes = dict.fromkeys(("q_num_heads", "kv_num_heads"), heads.pop())
+        model.add_node(helper.make_node("Attention", inputs, outputs, f"{softmax.name}/fused", **attributes))
         fused = True
     if fused:
         model.add_initializer(numpy_helper.from_array(np.array([1]), f"{_LENGTHS}/axes"))
@@ -94,12 +98,25 @@ def _only_chain(consumers: dict[str, list[NodeProto]], node: NodeProto, op_types
     return chain
 
 
-def _before_heads(producers: dict[str, NodeProto], name: str) -> str | None:
-    """The (batch, tokens, hidden) tensor which was split into heads, transposed and scaled into `name`."""
+def _split_into_heads(producers: dict[str, NodeProto], name: str) -> NodeProto | None:
+    """The Reshape that split a (batch, tokens, hidden) tensor into heads, before it was transposed and scaled."""
     node = producers.get(name)
     while node is not None and node.op_type in {"Transpose", "Mul", "Div"}:
         node = producers.get(node.input[0])
-    return str(node.input[0]) if node is not None and node.op_type == "Reshape" else None
+    return node if node is not None and node.op_type == "Reshape" else None
+
+
+def _number_of_heads(model: OnnxModel, producers: dict[str, NodeProto], split: NodeProto) -> int | None:
+    """The third of (batch, tokens, heads, width of a head), to which `split` reshapes; None where it is not known."""
+    shape = producers.get(split.input[1])
+    sizes: list[int] = []
+    for name in reversed(shape.input if shape is not None and shape.op_type == "Concat" else split.input[1:]):
+        part = model.get_constant_value(name)
+        if part is None:
+            break
+        sizes = [*part.ravel().tolist(), *sizes]
+    heads = sizes[_HEADS] if len(sizes) >= -_HEADS else 0
+    return heads if heads > 0 else None
 
 
 def _has_weights(model: OnnxModel, producers: dict[str, NodeProto], name: str) -> bool:

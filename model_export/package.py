@@ -1,6 +1,5 @@
 """A package is never half-written: it is made beside its place, forced to disk, and renamed into it."""
 
-import ctypes
 import hashlib
 import json
 import os
@@ -16,12 +15,9 @@ from model_export.errors import ExportError
 MODEL, TOKENIZER, CONFIG, MANIFEST = "model.onnx", "tokenizer.json", "config.json", "manifest.json"
 FILES = (MODEL, TOKENIZER, CONFIG)
 """The files that every manifest lists with their digests."""
-PROFILE = "profile.json"
-"""Listed where it exists."""
-
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
-"""Flag of renameat2(2): swap two names in one step."""
+WEIGHTS, PROFILE = "weights.safetensors", "profile.json"
+OPTIONAL_FILES = (WEIGHTS, PROFILE)
+"""Listed where they exist."""
 
 
 @contextmanager
@@ -45,8 +41,8 @@ def staging(output: Path) -> Iterator[Path]:
 def publish(package: Path, output: Path) -> None:
     """Move a finished package, which lies on the same file system, to `output`.
 
-    Files of an older package that are not its own, such as a model card, are kept. Readers see the old package or the
-    new one, never a mixture.
+    Files of an older package that are not its own, such as a model card, are kept. Readers see the old package, none
+    for the instant of `replace`, or the new one, never a mixture.
     """
     if output.exists():
         _keep_other_files(output, package)
@@ -54,10 +50,26 @@ def publish(package: Path, output: Path) -> None:
         _flush(path)
     _flush(package)
     if output.exists():
-        _exchange(package, output)
+        replace(output, package)
     else:
         package.rename(output)
     _flush(output.parent)
+
+
+def replace(old: Path, new: Path) -> None:
+    """Put the folder `new` in the place of `old`, and what was there beside `new` as `replaced`.
+
+    In two renames, since none goes over a folder that is not empty: between them there is nothing at `old`, and who is
+    killed there finds the old folder, whole, as `replaced`. Whatever else goes wrong puts it back and is raised.
+    """
+    aside = new.with_name("replaced")
+    try:
+        old.rename(aside)
+        new.rename(old)
+    except BaseException:  # Ctrl-C, too: `staging` would remove what was put aside
+        if aside.exists() and not old.exists():
+            aside.rename(old)
+        raise
 
 
 def write_json(path: Path, fields: dict[str, Any]) -> None:
@@ -79,7 +91,7 @@ def digest(path: Path) -> str:
 
 def _keep_other_files(old: Path, new: Path) -> None:
     for path in old.iterdir():
-        if path.name in {*FILES, PROFILE, MANIFEST}:
+        if path.name in {*FILES, *OPTIONAL_FILES, MANIFEST}:
             continue
         if path.is_dir():
             shutil.copytree(path, new / path.name)
@@ -112,24 +124,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _exchange(new: Path, old: Path) -> None:
-    """Swap two folders. rename(2) replaces empty folders only; Linux's renameat2(2) swaps any two names in one step."""
-    libc = ctypes.CDLL(None)
-    swap = getattr(libc, "renameat2", None)
-    names = os.fsencode(new), os.fsencode(old)
-    if swap is not None and swap(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
-        return
-    replace_in_two_steps(new, old)
-
-
-def replace_in_two_steps(new: Path, old: Path) -> None:
-    """For file systems that can't swap: between the two renames there is no package, but never half of one."""
-    aside = new.with_name("replaced")
-    old.rename(aside)
-    try:
-        new.rename(old)
-    except OSError:
-        aside.rename(old)
-        raise

@@ -1,9 +1,22 @@
 """The steps from a checkpoint to a model package, in order."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from model_export import accuracy, checkpoint, export, golden, manifest, profile, verify
+from model_export import (
+    accuracy,
+    calibrate,
+    checkpoint,
+    emoji,
+    export,
+    golden,
+    manifest,
+    preconditions,
+    profile,
+    served,
+    verify,
+    weights,
+)
 from model_export.checkpoint import Checkpoint
 from model_export.labelled import Example
 from model_export.licence import read_licence
@@ -15,6 +28,7 @@ from model_export.reference import CheckpointScorer
 from model_export.scores import PackageScorer
 from model_export.source import Source
 from model_export.texts import verification_texts
+from model_export.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -28,12 +42,21 @@ class Request:
     licence: str | None = None
     data: Path | None = None
     examples: list[Example] | None = None
+    emoji_names: bool = False
+    unclear_below: float | None = None
+    intended_use: str | None = None
+    windows: Windows | None = None
 
 
 def build(source: Source, request: Request, stage: Path) -> None:
     """Make the package in the folder `stage`, then move it to its place. Raises ExportError when it must not ship."""
     checkpoint.silence()
-    loaded = checkpoint.load(source.folder, request.labels)
+    loaded = checkpoint.load(source.folder, request.labels, name=source.id)
+    if request.emoji_names:
+        emoji.name_in(loaded.tokenizer.backend_tokenizer)
+    if request.windows:
+        request.windows.check(loaded.max_tokens)
+    preconditions.check(loaded, source.id)
     licence = request.licence or read_licence(source.folder)
     if request.data and request.examples:
         accuracy.check(request.examples, loaded, request.data)
@@ -47,17 +70,34 @@ def build(source: Source, request: Request, stage: Path) -> None:
     profiled = request.data is not None and len(texts) >= profile.MIN_TEXTS
     if not profiled:
         note(f"no profile for drift: it takes {profile.MIN_TEXTS} different texts, --data gives {len(texts)}")
-    progress = Progress(5 + bool(texts) + profiled)
+    progress = Progress(6 + 2 * bool(texts) + profiled)
+    calibration = _calibrate(loaded, request, progress)
     facts = _write_files(loaded, work, package, progress)
-    scorer = PackageScorer(package, activation=loaded.activation, max_tokens=loaded.max_tokens)
+    scorer = PackageScorer(package, activation=loaded.activation, max_tokens=loaded.max_tokens, windows=request.windows)
     results = _measure(loaded, scorer, request, progress)
     if request.data and profiled:
         with progress.step(f"profiling {len(texts)} texts"):
             write_json(package / PROFILE, profile.measure(scorer, texts, request.data))
+    fields = description | manifest.inspect(package) | {"quantisation": facts, "calibration": calibration} | results
+    fields |= {"unclear_below": request.unclear_below, "intended_use": request.intended_use}
+    fields |= request.windows.fields() if request.windows else {}
+    write_json(package / MANIFEST, fields)
+    with progress.step("trying the package in the service"):
+        served.check(package, source.id)
     with progress.step("writing the package"):
-        fields = description | manifest.inspect(package) | {"quantisation": facts} | results
-        write_json(package / MANIFEST, fields)
         publish(package, request.output)
+
+
+def _calibrate(loaded: Checkpoint, request: Request, progress: Progress) -> dict[str, object] | None:
+    """Divide the logits of `loaded` by a temperature fitted on the labelled texts, and say by which."""
+    if not request.data or not request.examples:
+        return None
+    with progress.step(f"fitting a temperature on {len(request.examples)} texts"):
+        calibration = calibrate.calibrate(loaded, request.examples, request.data, request.windows)
+    if calibration is None:
+        note(f"scores stay as the checkpoint gives them: a temperature takes {calibrate.MIN_TEXTS} labelled texts")
+        return None
+    return asdict(calibration)
 
 
 def _write_files(loaded: Checkpoint, work: Path, package: Path, progress: Progress) -> dict[str, object]:
@@ -68,14 +108,18 @@ def _write_files(loaded: Checkpoint, work: Path, package: Path, progress: Progre
         raw = export.export_graph(loaded, work)
     optimised = work / "optimised.onnx"
     with progress.step("optimising the graph"):
-        optimise(raw, optimised, num_heads=loaded.model.config.num_attention_heads)
+        optimise(raw, optimised)
     with progress.step("quantising to int8"):
-        return quantise(optimised, package / MODEL)
+        facts = quantise(optimised, package / MODEL)
+        if weights.has_roles(loaded.model.config):
+            epsilon = loaded.model.distilbert.embeddings.LayerNorm.eps
+            weights.store(package / MODEL, weights.by_role(loaded.model), loaded.model.config, epsilon)
+    return facts
 
 
 def _measure(loaded: Checkpoint, scorer: PackageScorer, request: Request, progress: Progress) -> dict[str, object]:
     """The gates, and what they measured, as the manifest's fields."""
-    reference = CheckpointScorer(loaded)
+    reference = CheckpointScorer(loaded, request.windows)
     texts = verification_texts()
     with progress.step(f"verifying {len(texts)} texts against PyTorch"):
         verification = verify.verify(reference, scorer, texts, tolerance=request.tolerance)

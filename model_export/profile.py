@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model_export.errors import ExportError
+from model_export.errors import ExportError, one_line
 from model_export.labelled import read_labelled
-from model_export.package import FILES, MANIFEST, PROFILE, digest, fingerprint, publish, staging, write_json
+from model_export.package import FILES, MANIFEST, PROFILE, WEIGHTS, digest, fingerprint, publish, staging, write_json
 from model_export.progress import Progress, note
 from model_export.scores import FloatArray, PackageScorer, one_by_one
-from model_export.source import first_line
+from model_export.windows import of_manifest
 
 FORMAT = 1
 MIN_TEXTS = 500
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         texts = _read_texts(options.texts) if options.texts else [e.text for e in read_labelled(options.data)]
         replace_profile(options.package, texts, options.texts or options.data)
     except (ExportError, OSError) as exc:
-        note(f"error: {first_line(exc)}")
+        note(f"error: {exc if isinstance(exc, ExportError) else one_line(exc)}")
         return 1
     note(f"wrote {options.package / PROFILE}")
     return 0
@@ -108,13 +108,16 @@ def replace_profile(package: Path, texts: Sequence[str], data: Path) -> None:
     manifest = _read_manifest(package)
     progress = Progress(2)
     with staging(package) as stage:
-        scorer = PackageScorer(package, activation=manifest["activation"], max_tokens=manifest["max_tokens"])
+        max_tokens = manifest["max_tokens"]
+        scorer = PackageScorer(
+            package, activation=manifest["activation"], max_tokens=max_tokens, windows=of_manifest(manifest, max_tokens)
+        )
         with progress.step(f"scoring {len(texts)} texts"):
             profile = measure(scorer, texts, data)
         with progress.step("writing the package"):
             new = stage / "package"
             new.mkdir()
-            for name in FILES:
+            for name in {*FILES, WEIGHTS} & manifest["files"].keys():
                 shutil.copy2(package / name, new / name)
             write_json(new / PROFILE, profile)
             manifest["files"][PROFILE] = fingerprint(new / PROFILE)
@@ -126,7 +129,7 @@ def _read_manifest(package: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((package / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
-        raise ExportError(f"no model package at {package}: {first_line(exc)}") from exc
+        raise ExportError(f"no model package at {package}: {one_line(exc)}") from exc
     missing = {"activation", "max_tokens", "files"} - manifest.keys()
     if missing:
         raise ExportError(f"{package / MANIFEST} does not say: {', '.join(sorted(missing))}")
@@ -135,7 +138,7 @@ def _read_manifest(package: Path) -> dict[str, Any]:
 
 def _read_texts(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines(): a text may hold U+2028
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # not splitlines(): a text may hold U+2028
     except (OSError, UnicodeDecodeError) as exc:
         raise ExportError(f"cannot read {path}: {exc}") from exc
     return [line.strip() for line in lines if line.strip()]
@@ -146,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m model_export.profile", description=description)
     parser.add_argument("package", type=Path, help="folder of the package; its profile.json and manifest are replaced")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help="labelled texts: label, tab, sentence; one header line")
+    source.add_argument("--data", type=Path, help="labelled texts: tab-separated, header label and sentence")
     source.add_argument("--texts", type=Path, help="texts without labels, such as your traffic: one a line")
     return parser
 

@@ -17,7 +17,10 @@ import onnx
 from onnx import NodeProto, TensorProto, TensorShapeProto, helper, numpy_helper
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from model_export.errors import ExportError
+from model_export.errors import ENCODERS, ExportError
+
+SCHEME = "int8, dynamic per token"
+"""Stands for every number below: the native engine computes what this name says, so other numbers need another name."""
 
 WEIGHT_LIMIT = 64
 """Largest |integer| of a weight: CPUs without VNNI add two uint8 x int8 products in int16, and 2 * 255 * 64 fits."""
@@ -63,10 +66,10 @@ def quantise(source: Path, target: Path) -> dict[str, object]:
     tables = sum(graph.quantise_table(gather) for gather in graph.model.get_nodes_by_op_type("Gather"))
     layers = sum(graph.quantise_layer(matmul) for matmul in graph.model.get_nodes_by_op_type("MatMul"))
     if not layers:
-        raise ExportError(f"{source.name} has no linear layer (MatMul with constant weights): nothing to quantise")
+        raise ExportError(f"{source.name} has no linear layer (MatMul with constant weights) to quantise; {ENCODERS}")
     graph.save(target)
     return {
-        "scheme": "int8, dynamic per token",
+        "scheme": SCHEME,
         "activations": "uint8, one scale a token vector, computed at run time",
         "weights": f"int8 within +-{WEIGHT_LIMIT} (7 bits: exact without VNNI), one scale an output column",
         "embeddings": "int8, one scale a row",
@@ -206,10 +209,12 @@ class _Graph:
         return self.quantised[x]
 
     def zero_points(self, x: str, scales: str, zero_point: int) -> str:
-        """As many zero points as scales, which QuantizeLinear wants; tensors with equally many tokens share them."""
-        dims = self.dims(x)
-        tokens = "first_token" if dims and dims[1].dim_value == 1 else "all_tokens"
-        name = f"quantise/zeros_{zero_point}_{tokens}"
+        """As many zero points as scales, which QuantizeLinear wants; tensors with equally many tokens share them.
+
+        Those are (batch, tokens) unless a size is a number: one token a text, or a table of relative positions.
+        """
+        fixed = "".join(f"_{axis}x{dim.dim_value}" for axis, dim in enumerate(self.dims(x)[:2]) if dim.dim_value)
+        name = f"quantise/zeros_{zero_point}{fixed}"
         if name not in self.constants:
             self.constants.add(name)
             value = helper.make_tensor("value", TensorProto.UINT8, [1], [zero_point])

@@ -6,30 +6,45 @@ import torch
 
 from model_export.checkpoint import Checkpoint
 from model_export.scores import FloatArray, activate
+from model_export.windows import Logits, Windows
 
 
 class CheckpointScorer:
-    """The checkpoint as a `Scorer`."""
+    """The checkpoint as a `Scorer`, fed as the service feeds a network: with ids and a mask, padded by 0 at the end.
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    So a tokenizer needs no pad token, and what else it makes, such as token types that DistilBERT doesn't take, is
+    left out. `preconditions` says for which checkpoints that is right.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, windows: Windows | None = None) -> None:
         self._checkpoint = checkpoint
+        self._windows = windows or Windows(checkpoint.max_tokens, most=1)
 
     def token_ids(self, text: str) -> list[int]:
-        """The text's ids as the checkpoint's own tokenizer makes them, truncated to max_tokens."""
-        ids: list[int] = self._checkpoint.tokenizer(
-            text, truncation=True, max_length=self._checkpoint.max_tokens
+        """The text's ids as the checkpoint's own tokenizer makes them, truncated to max_tokens, or window by window."""
+        windows: list[list[int]] = self._checkpoint.tokenizer(
+            text,
+            truncation=True,
+            max_length=self._windows.tokens,
+            stride=self._windows.overlap,
+            return_overflowing_tokens=True,
         ).input_ids
-        return ids
+        return self._windows.joined(windows)
 
     def scores(self, texts: Sequence[str]) -> FloatArray:
         """Score one batch, padded to its longest text."""
-        encoded = self._checkpoint.tokenizer(
-            list(texts),
-            padding=len(texts) > 1,
-            truncation=True,
-            max_length=self._checkpoint.max_tokens,
-            return_tensors="pt",
-        )
+        return activate(self.logits(texts), self._checkpoint.activation)
+
+    def logits(self, texts: Sequence[str]) -> Logits:
+        """What the scores (texts, labels) are made of; calibration divides them."""
+        return self._windows.logits([self.token_ids(text) for text in texts], self._run)
+
+    def _run(self, rows: Sequence[list[int]]) -> Logits:
+        shape = len(rows), max(map(len, rows))
+        input_ids, attention_mask = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
+        for index, row in enumerate(rows):
+            input_ids[index, : len(row)], attention_mask[index, : len(row)] = torch.tensor(row), 1
         with torch.inference_mode():
-            logits = self._checkpoint.model(**encoded).logits
-        return activate(logits.numpy(), self._checkpoint.activation)
+            output = self._checkpoint.model(input_ids=input_ids, attention_mask=attention_mask)
+        logits: Logits = output.logits.numpy()
+        return logits

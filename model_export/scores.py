@@ -10,8 +10,8 @@ import numpy.typing as npt
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
-from model_export.errors import ExportError
-from model_export.source import first_line
+from model_export.errors import ENCODERS, ExportError, one_line
+from model_export.windows import Logits, Windows
 
 FloatArray = npt.NDArray[np.float64]
 Activation = Literal["softmax", "sigmoid"]
@@ -29,45 +29,51 @@ class Scorer(Protocol):
 class PackageScorer:
     """The package's model.onnx and tokenizer.json on onnxruntime, as the service runs them."""
 
-    def __init__(self, folder: Path, *, activation: Activation, max_tokens: int) -> None:
+    def __init__(
+        self, folder: Path, *, activation: Activation, max_tokens: int, windows: Windows | None = None
+    ) -> None:
         try:
             self._session = ort.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
         except Exception as exc:  # onnxruntime's exceptions have no base class of their own
-            raise ExportError(f"onnxruntime can't load the exported graph: {first_line(exc)}") from exc
+            raise ExportError(f"onnxruntime can't load the exported graph: {one_line(exc)}") from exc
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(max_tokens)
+        self.windows = windows or Windows(max_tokens, most=1)
+        self._tokenizer.enable_truncation(self.windows.tokens, stride=self.windows.overlap)
+        self._tokenizer.encode_special_tokens = True
         self._activation: Activation = activation
         self.unknown_id = _unknown_id(self._tokenizer)
         self.inputs = tuple(node.name for node in self._session.get_inputs())
         outputs = [node.name for node in self._session.get_outputs()]
         if not {"input_ids", "attention_mask"} <= set(self.inputs) <= _KNOWN_INPUTS or outputs != ["logits"]:
             raise ExportError(
-                f"the graph maps {', '.join(self.inputs)} to {', '.join(outputs)}, which no one can serve"
+                f"the graph maps {', '.join(self.inputs)} to {', '.join(outputs)}, which no one can serve; {ENCODERS}"
             )
 
     def token_ids(self, text: str) -> list[int]:
-        """The text's ids, truncated to max_tokens."""
-        ids: list[int] = self._tokenizer.encode(text).ids
-        return ids
+        """The text's ids, truncated to max_tokens, or window by window."""
+        encoding = self._tokenizer.encode(text)
+        return self.windows.joined([window.ids for window in (encoding, *encoding.overflowing)])
 
     def scores(self, texts: Sequence[str]) -> FloatArray:
         """Score one batch, padded to its longest text."""
-        encodings = self._tokenizer.encode_batch(list(texts))
-        shape = (len(texts), max(len(encoding.ids) for encoding in encodings))
+        return activate(self.windows.logits([self.token_ids(text) for text in texts], self._run), self._activation)
+
+    def _run(self, rows: Sequence[list[int]]) -> Logits:
+        shape = len(rows), max(map(len, rows))
         arrays = {
-            "input_ids": np.zeros(
-                shape, np.int64
-            ),  # whatever the pad token is: the mask hides it, and verify proves it
+            # Whatever the pad token is: the mask hides it, and verify proves it.
+            "input_ids": np.zeros(shape, np.int64),
             "attention_mask": np.zeros(shape, np.int64),
+            # The service passes no others on; preconditions.py refuses checkpoints that need some.
             "token_type_ids": np.zeros(shape, np.int64),
         }
-        for row, encoding in enumerate(encodings):
-            tokens = len(encoding.ids)
-            arrays["input_ids"][row, :tokens] = encoding.ids
-            arrays["attention_mask"][row, :tokens] = 1
-            arrays["token_type_ids"][row, :tokens] = encoding.type_ids
-        (logits,) = self._session.run(["logits"], {name: arrays[name] for name in self.inputs})
-        return activate(logits, self._activation)
+        for index, row in enumerate(rows):
+            arrays["input_ids"][index, : len(row)], arrays["attention_mask"][index, : len(row)] = row, 1
+        try:
+            logits: Logits = self._session.run(["logits"], {name: arrays[name] for name in self.inputs})[0]
+        except Exception as exc:
+            raise ExportError(f"onnxruntime can't run the exported graph: {one_line(exc)}; {ENCODERS}") from exc
+        return logits
 
 
 def _unknown_id(tokenizer: Tokenizer) -> int | None:
@@ -84,7 +90,7 @@ def one_by_one(scorer: Scorer, texts: Sequence[str]) -> FloatArray:
     return np.concatenate([scorer.scores([text]) for text in texts])
 
 
-def activate(logits: npt.NDArray[np.float32], activation: Activation) -> FloatArray:
+def activate(logits: npt.NDArray[np.float32] | FloatArray, activation: Activation) -> FloatArray:
     """Logits (texts, labels) -> scores in float64, so that only the models' own rounding is compared."""
     values = logits.astype(np.float64)
     if activation == "sigmoid":

@@ -12,7 +12,7 @@ from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
-from model_export.errors import ExportError
+from model_export.errors import ExportError, one_line
 from model_export.progress import note
 
 DEFAULT_MODEL = "winegarj/distilbert-base-uncased-finetuned-sst2"
@@ -26,6 +26,9 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _HUB_TIMEOUT_SECONDS = 30.0
 
+SENTENCEPIECE_FILES = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
+"""What a tokenizer.json is made of where a checkpoint has none: XLM-R's name, ALBERT's and T5's, DeBERTa's, others'."""
+
 _TEXT_FILES = [
     "config.json",
     "tokenizer.json",
@@ -36,6 +39,7 @@ _TEXT_FILES = [
     "vocab.json",
     "merges.txt",
     "README.md",
+    *SENTENCEPIECE_FILES,
 ]
 # In the order of preference. Safetensors cannot run code; the pickles of old checkpoints are loaded with weights_only.
 _WEIGHT_FILES = (
@@ -68,13 +72,13 @@ def fetch(model: str, revision: str | None) -> Source:
     return _from_hub(model, revision or PINNED_REVISIONS.get(model, "main"))
 
 
-def weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path, name: str | None = None) -> list[Path]:
     """The weights of a checkpoint, of the preferred format only. Raises ExportError when there are none."""
     for patterns in _WEIGHT_FILES:
         files = sorted(path for pattern in patterns for path in folder.glob(pattern))
         if files:
             return files
-    raise ExportError(f"{folder.name} holds no weights (model.safetensors or pytorch_model.bin)")
+    raise ExportError(f"{name or folder.resolve().name} holds no weights (model.safetensors or pytorch_model.bin)")
 
 
 def _from_hub(model: str, revision: str) -> Source:
@@ -89,9 +93,9 @@ def _from_hub(model: str, revision: str) -> Source:
     except RepositoryNotFoundError as exc:
         raise ExportError(f"{model} is neither a folder nor a model on {constants.ENDPOINT}") from exc
     except OSError as exc:  # every network error of requests and huggingface_hub is one
-        raise ExportError(f"cannot fetch {model} from {constants.ENDPOINT}: {first_line(exc)}") from exc
+        raise ExportError(f"cannot fetch {model} from {constants.ENDPOINT}: {one_line(exc)}") from exc
     except ValueError as exc:  # names that the hub's own rules refuse, such as `a--b`
-        raise ExportError(f"{model}: {first_line(exc)}") from exc
+        raise ExportError(f"{model}: {one_line(exc)}") from exc
 
 
 def _resolve(model: str, revision: str) -> str:
@@ -110,8 +114,3 @@ def _download(model: str, commit: str) -> Path:
     if not any(path for pattern in safe for path in folder.glob(pattern)):
         snapshot_download(model, revision=commit, allow_patterns=pickled)
     return folder
-
-
-def first_line(exc: Exception) -> str:
-    """An exception in one line: libraries add paragraphs of advice."""
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]

@@ -15,9 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from model_export.errors import ExportError
+from model_export.errors import ExportError, one_line
 from model_export.progress import note
-from model_export.source import first_line
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 DEFAULT_EXPERIMENT = "valence"
@@ -64,7 +63,7 @@ class Tracker:
             found = self._client.get_experiment_by_name(experiment)
             self._experiment = found.experiment_id if found else self._client.create_experiment(experiment)
         except self._mlflow.MlflowException as exc:
-            raise ExportError(f"{VARIABLE}={uri}: {first_line(exc)}") from exc
+            raise ExportError(f"{VARIABLE}={uri}: {one_line(exc)}") from exc
 
     def log(self, record: Record) -> str:
         """Keep a run, and return its id. Raises ExportError when the server does not take it."""
@@ -82,7 +81,7 @@ class Tracker:
                 self._client.log_artifact(run_id, str(file), record.kind)
             self._client.set_terminated(run_id)
         except self._mlflow.MlflowException as exc:
-            raise ExportError(f"the files are written, but MLflow at {self._uri} refused: {first_line(exc)}") from exc
+            raise ExportError(f"the files are written, but MLflow at {self._uri} refused: {one_line(exc)}") from exc
         note(f"logged to {self._uri} as run {run_id}")
         return run_id
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from model_export.errors import ExportError
+from model_export.errors import ENCODERS, ExportError
 from model_export.reference import CheckpointScorer
 from model_export.scores import FloatArray, PackageScorer, one_by_one
 
@@ -21,6 +21,8 @@ _MEAN_SHARE = 0.2
 
 _SURE_MARGIN = 0.5
 """PyTorch is sure of a label that is so far ahead of the next (0.75 against 0.25): such a label may not change."""
+
+_TOO_MUCH = "int8 costs this model too much: export another one, or accept the loss by --tolerance"
 
 _SMALLEST_BATCH, _LARGEST_BATCH = 2, 32
 _BATCH_TOKENS = 4096
@@ -54,14 +56,14 @@ def verify(
         raise ExportError(f"the package gives {alone.shape[1]} scores a text, the checkpoint {expected.shape[1]}")
     batches = random_batches([len(package.token_ids(text)) for text in texts], random.Random(_SEED))  # noqa: S311 - repeatable
     batched = _in_batches(package, texts, batches)
-    _stop_above(tolerance, "scores differ from PyTorch's", np.abs(alone - expected), texts)
-    _stop_above(BATCH_TOLERANCE, "scores change with the batch", np.abs(alone - batched), texts)
-    _stop_above(tolerance, "scores in batches differ from PyTorch's", np.abs(batched - expected), texts)
+    _stop_above(tolerance, "scores differ from PyTorch's", np.abs(alone - expected), texts, _TOO_MUCH)
+    _stop_above(BATCH_TOLERANCE, "scores change with the batch", np.abs(alone - batched), texts, ENCODERS)
+    _stop_above(tolerance, "scores in batches differ from PyTorch's", np.abs(batched - expected), texts, _TOO_MUCH)
     flips = _count_flips(expected, alone, texts)
     mean = float(np.abs(alone - expected).mean())
     if mean > _MEAN_SHARE * tolerance:
         raise ExportError(
-            f"scores differ from PyTorch's by {mean:.3g} on average (allowed: {_MEAN_SHARE * tolerance:g})"
+            f"scores differ from PyTorch's by {mean:.3g} on average (allowed: {_MEAN_SHARE * tolerance:g}); {_TOO_MUCH}"
         )
     return Verification(
         texts=len(texts),
@@ -118,12 +120,14 @@ def _in_batches(package: PackageScorer, texts: Sequence[str], batches: Sequence[
     return scores
 
 
-def _stop_above(limit: float, what: str, differences: FloatArray, texts: Sequence[str]) -> None:
+def _stop_above(limit: float, what: str, differences: FloatArray, texts: Sequence[str], advice: str) -> None:
     """Differences are (texts, labels). NaN, which compares as False with everything, must stop the export as well."""
     worst_by_text = np.nan_to_num(differences.max(axis=1), nan=np.inf)
     index = int(worst_by_text.argmax())
     if worst_by_text[index] > limit:
-        raise ExportError(f"{what} by up to {worst_by_text[index]:.3g} (allowed: {limit:g}), at {_name(index, texts)}")
+        raise ExportError(
+            f"{what} by up to {worst_by_text[index]:.3g} (allowed: {limit:g}), at {_name(index, texts)}; {advice}"
+        )
 
 
 def _count_flips(expected: FloatArray, alone: FloatArray, texts: Sequence[str]) -> int:

@@ -17,6 +17,8 @@ import pytest
 from app.settings import BUNDLED_MODEL
 
 ROOT = Path(__file__).resolve().parent.parent
+GUNICORN = str(Path(sys.executable).with_name("gunicorn"))
+"""As a script: `python -m gunicorn` can't start itself again at SIGUSR2."""
 START_SECONDS = 60
 """How long a process may take to be up; reached only by a failing test."""
 
@@ -37,20 +39,23 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 
 class Service:
-    """The service in processes of its own, started by gunicorn with this environment."""
+    """The service in processes of its own, started by gunicorn (or another `module`) with this environment.
 
-    def __init__(self, log: Path, **variables: str) -> None:
+    What it says goes to the file `log`, or to the descriptor `output` if there is one.
+    """
+
+    def __init__(self, log: Path, *, module: str = "gunicorn", output: int | None = None, **variables: str) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         self.metrics_url = f"http://127.0.0.1:{free_port()}/metrics"
         self.log = log
         clean = {name: value for name, value in os.environ.items() if not name.startswith("VALENCE_")}
         ours = {"VALENCE_BIND": self.url[7:], "VALENCE_METRICS_BIND": self.metrics_url[7:].removesuffix("/metrics")}
-        with log.open("w") as output:
+        with log.open("w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn"],
+                [GUNICORN] if module == "gunicorn" else [sys.executable, "-m", module],
                 cwd=ROOT,
                 env=clean | ours | variables,
-                stdout=output,
+                stdout=file if output is None else output,
                 stderr=subprocess.STDOUT,
             )
 
@@ -95,8 +100,9 @@ def start_service(tmp_path: Path) -> Iterator[StartService]:
     """Start services with settings of their own: `start_service(VALENCE_MAX_TEXTS="2")`; not yet ready."""
     with ExitStack() as stack:
 
-        def start(**variables: str) -> Service:
-            started = Service(tmp_path / f"service-{free_port()}.log", **variables)
+        def start(*, module: str = "gunicorn", output: int | None = None, **variables: str) -> Service:
+            log = tmp_path / f"service-{free_port()}.log"
+            started = Service(log, module=module, output=output, **variables)
             stack.callback(started.stop)
             return started
 
@@ -116,11 +122,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 class RedisServer:
     """A real Redis without persistence, on a port of its own, that can be hung, killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
-        self.start()
+        self.start(*options)
 
     def start(self, *options: str) -> None:
         """Start it (again) and wait until it listens."""

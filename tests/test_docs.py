@@ -48,11 +48,18 @@ def test_every_setting_is_in_the_table() -> None:
     assert rows == expected
 
 
-@pytest.mark.parametrize(
-    ("package", "page"), [("app", "README.md"), ("model_export", "model_export/README.md")], ids=["app", "model_export"]
-)
+def test_tree_names_every_folder() -> None:
+    """README's tree has a line for each folder of code, and no other."""
+    tree = README[README.index("\napp/main.py") : README.index("```", README.index("\napp/main.py"))]
+    named = set(re.findall(r"^(\S+)/ ", tree, re.MULTILINE))
+    code = {path.parts[0] for path in tracked() if len(path.parts) > 1} - {".ci", ".github", "docs", "app"}
+    rooms = {f"app/{path.parts[1]}" for path in tracked() if path.parts[0] == "app" and len(path.parts) > 2}
+    assert named == code | rooms
+
+
+@pytest.mark.parametrize(("package", "page"), [("model_export", "model_export/README.md")])
 def test_tree_names_every_module(package: str, page: str) -> None:
-    """Each file of the service and of the export has its line in a tree, and each line its file."""
+    """Each file of the export has its line in a tree, and each line its file."""
     text = (ROOT / page).read_text(encoding="utf-8")
     tree = text[text.index(f"\n{package}/") :].splitlines()[2:]
     named = {

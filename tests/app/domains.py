@@ -15,6 +15,7 @@ GERMAN = (
     ),
     ("und niemand hat sich gemeldet", "obwohl alles bezahlt war", "sodass wir gern wiederkommen", "was schade ist"),
 )
+ETHIOPIC = [chr(point) for point in range(0x1200, 0x1240)]
 REPLIES = (
     ("omg", "lol", "nah", "yes", "so", "this", "ugh", "wow", "fr", "ok"),
     ("love it", "no way", "i cant", "same", "stop", "iconic", "mood", "not again", "king", "pls"),
@@ -54,6 +55,15 @@ def german(count: int, seed: int) -> list[str]:
 def replies(count: int, seed: int) -> list[str]:
     """What people write under pictures: few words, many emoji."""
     return _different(count, seed, lambda source: " ".join(source.choice(part) for part in (*REPLIES, REPLIES[2])))
+
+
+def amharic(count: int, seed: int) -> list[str]:
+    """Words in a script that the vocabulary lacks."""
+
+    def line(source: random.Random) -> str:
+        return " ".join("".join(source.choices(ETHIOPIC, k=source.randint(2, 6))) for _ in range(source.randint(3, 15)))
+
+    return _different(count, seed, line)
 
 
 def essays(count: int, seed: int) -> list[str]:

@@ -1,13 +1,22 @@
-"""A collector of the tests' own: takes OTLP over HTTP and decodes what the service really sent."""
+"""A collector of the tests' own: takes OTLP over HTTP or gRPC and decodes what the service really sent."""
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+import grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
@@ -36,11 +45,47 @@ class Received:
     scope: str = ""
 
 
-class Receiver:
-    """Keeps every span; `hold` makes it hang until `release`."""
+class Spans:
+    """Keeps every span that arrives."""
 
     def __init__(self) -> None:
         self.spans: list[Received] = []
+
+    def trace(self, trace_id: str, *names: str) -> list[Received]:
+        """The spans of one trace in the order of their beginnings, once as many have arrived as are named."""
+
+        def found() -> list[Received]:
+            return sorted((span for span in self.spans if span.trace_id == trace_id), key=lambda span: span.began)
+
+        until(lambda: len(found()) >= len(names), f"{names} arrive, not only {[span.name for span in found()]}")
+        assert sorted(span.name for span in found()) == sorted(names)
+        return found()
+
+    def span(self, trace_id: str, name: str) -> Received:
+        """The one span of this name in this trace, once it is there."""
+        until(lambda: any((span.trace_id, span.name) == (trace_id, name) for span in self.spans), f"{name} arrives")
+        (one,) = (span for span in self.spans if (span.trace_id, span.name) == (trace_id, name))
+        return one
+
+    def linked(self, link: tuple[str, str]) -> Received:
+        """The span that a link leads to, once it is there."""
+        until(lambda: any((span.trace_id, span.span_id) == link for span in self.spans), "the linked span arrives")
+        (one,) = (span for span in self.spans if (span.trace_id, span.span_id) == link)
+        return one
+
+    def keep(self, request: ExportTraceServiceRequest) -> None:
+        """Decode what has arrived."""
+        for resource_spans in request.resource_spans:
+            resource = _attributes(resource_spans.resource.attributes)
+            for scope_spans in resource_spans.scope_spans:
+                self.spans += [_received(span, resource, scope_spans.scope.name) for span in scope_spans.spans]
+
+
+class Receiver(Spans):
+    """Takes spans by HTTP; `hold` makes it hang until `release`."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.raw = b""
         self.paths: set[str] = set()
         self.asked, self._free = threading.Event(), threading.Event()
@@ -72,35 +117,10 @@ class Receiver:
         """Answer again."""
         self._free.set()
 
-    def trace(self, trace_id: str, *names: str) -> list[Received]:
-        """The spans of one trace in the order of their beginnings, once as many have arrived as are named."""
-
-        def found() -> list[Received]:
-            return sorted((span for span in self.spans if span.trace_id == trace_id), key=lambda span: span.began)
-
-        until(lambda: len(found()) >= len(names), f"{names} arrive, not only {[span.name for span in found()]}")
-        assert sorted(span.name for span in found()) == sorted(names)
-        return found()
-
-    def span(self, trace_id: str, name: str) -> Received:
-        """The one span of this name in this trace, once it is there."""
-        until(lambda: any((span.trace_id, span.name) == (trace_id, name) for span in self.spans), f"{name} arrives")
-        (one,) = (span for span in self.spans if (span.trace_id, span.name) == (trace_id, name))
-        return one
-
-    def linked(self, link: tuple[str, str]) -> Received:
-        """The span that a link leads to, once it is there."""
-        until(lambda: any((span.trace_id, span.span_id) == link for span in self.spans), "the linked span arrives")
-        (one,) = (span for span in self.spans if (span.trace_id, span.span_id) == link)
-        return one
-
     def _take(self, path: str, body: bytes) -> None:
         self.paths.add(path)
         self.raw += body
-        for resource_spans in ExportTraceServiceRequest.FromString(body).resource_spans:
-            resource = _attributes(resource_spans.resource.attributes)
-            for scope_spans in resource_spans.scope_spans:
-                self.spans += [_received(span, resource, scope_spans.scope.name) for span in scope_spans.spans]
+        self.keep(ExportTraceServiceRequest.FromString(body))
 
 
 @contextmanager
@@ -116,6 +136,34 @@ def receiving() -> Iterator[Receiver]:
         receiver.server.shutdown()
         receiver.server.server_close()
         thread.join()
+
+
+class GrpcReceiver(Spans, TraceServiceServicer):
+    """Takes spans by gRPC."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grpc = grpc.server(ThreadPoolExecutor(1))
+        add_TraceServiceServicer_to_server(self, self.grpc)
+        self.url = f"http://127.0.0.1:{self.grpc.add_insecure_port('127.0.0.1:0')}"
+
+    def Export(  # noqa: N802 - gRPC names it
+        self, request: ExportTraceServiceRequest, _: grpc.ServicerContext
+    ) -> ExportTraceServiceResponse:
+        """What the service calls."""
+        self.keep(request)
+        return ExportTraceServiceResponse()
+
+
+@contextmanager
+def receiving_grpc() -> Iterator[GrpcReceiver]:
+    """A receiver that listens for gRPC."""
+    receiver = GrpcReceiver()
+    receiver.grpc.start()
+    try:
+        yield receiver
+    finally:
+        receiver.grpc.stop(None).wait()
 
 
 def _received(span: ProtoSpan, resource: dict[str, Any], scope: str) -> Received:

@@ -9,6 +9,12 @@ def post(body: bytes, *lines: bytes, target: bytes = b"/predict", version: bytes
     return b"\r\n".join([*head, b"", body])
 
 
+def accepts(port: int) -> bool:
+    """Whether anybody takes connections on this port."""
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Client:
     """A connection that knows nothing but bytes."""
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.app import plain_http
+from tests.app import plain_http, raw_http
 from tests.conftest import Service, StartService, until
 
 LONG_TEXTS = [f"number {number} is a truly wonderful film " * 60 for number in range(32)]
@@ -83,7 +83,21 @@ def test_sigint_stops_without_draining(start_service: StartService, number: int)
         assert started.process.wait(60) == 0
     log = started.log.read_text()
     assert "Application shutdown complete." in log
-    assert '"level": "error"' not in log
+    assert '"level":"error"' not in log
+
+
+def test_new_connection_gets_its_first_answer(start_service: StartService) -> None:
+    """One that was taken just before the end, and whose request arrives just after it, is not reset."""
+    started = start_service(VALENCE_DRAIN_SECONDS="0").wait_ready()
+    port = int(started.url.rpartition(":")[2])
+    new = raw_http.Client(port)
+    with new.socket:
+        plain_http.get(started.url + "/livez")  # connections are taken in turn, so the first one has been
+        started.process.terminate()
+        until(lambda: not raw_http.accepts(port), "no more connections are taken")
+        status, _, _ = raw_http.ask(new, raw_http.post(b'{"text": ["good"]}'))
+    assert status == b"HTTP/1.1 200 OK"
+    assert started.process.wait(60) == 0
 
 
 def test_second_signal_ends_the_drain(start_service: StartService) -> None:
@@ -98,6 +112,6 @@ def test_second_signal_ends_the_drain(start_service: StartService) -> None:
 def test_sigterm_while_loading_is_obeyed(start_service: StartService) -> None:
     """A process that is not ready yet ends as well."""
     started = start_service(VALENCE_DRAIN_SECONDS="0")
-    until(lambda: '"event": "starting"' in started.log.read_text(), "the worker starts")
+    until(lambda: '"event":"starting"' in started.log.read_text(), "the worker starts")
     started.process.terminate()
     assert started.process.wait(60) == 0

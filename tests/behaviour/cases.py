@@ -1,8 +1,8 @@
 """Shapes of the behavioural cases, and the cases the bundled model is known to get wrong.
 
-The three kinds of test follow CheckList (Ribeiro et al., ACL 2020, https://aclanthology.org/2020.acl-main.442): minimum
-functionality, invariance, direction. The texts are this project's own. An id reads `capability/what-it-says`, so
-`pytest tests/behaviour -k negation` runs one capability.
+The kinds of test follow CheckList (Ribeiro et al., ACL 2020, https://aclanthology.org/2020.acl-main.442): minimum
+functionality (with and without sentiment), invariance, direction. The texts are this project's own. An id reads
+`capability/what-it-says`, so `pytest tests/behaviour -k negation` runs one capability.
 
 A new model: run `pytest tests/behaviour --runxfail -q --tb=no -rf`, which ignores `KNOWN_FAILURES` and lists every case
 that the model fails, and make `KNOWN_FAILURES` say the same. The marks are strict: a case that starts to pass fails the
@@ -20,7 +20,7 @@ Scorer = Callable[[list[str]], list[float]]
 
 
 class Label(StrEnum):
-    """What a reader would say about a text; the model has no neutral label, so neither have the cases."""
+    """What a reader would say about a text with sentiment; one without is a `NoSentiment`."""
 
     POSITIVE = "POSITIVE"
     NEGATIVE = "NEGATIVE"
@@ -43,6 +43,14 @@ class Polarity:
 
 
 @dataclass(frozen=True)
+class NoSentiment:
+    """A text that says nothing good or bad, or nothing that the model can read."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Invariance:
     """Texts that differ in something that carries no sentiment; the first one is the original."""
 
@@ -60,42 +68,29 @@ class Direction:
     after: str
 
 
-Case = Polarity | Invariance | Direction
+Case = Polarity | NoSentiment | Invariance | Direction
 
 KNOWN_FAILURES: dict[str, str] = {
-    "domain/support-patient": "'problem' outweighs the praise",
     "long/hotel-positive": "praise by facts over a long text is missed",
-    "distant-negation/weather": "a negation is lost over a long insertion",
-    "distant-negation/believe": "a negation is lost over a long insertion",
-    "distant-negation/wasnt-bad": "a negation is lost over a long insertion",
     "distant-negation/no-regrets": "a negation is lost over a long insertion",
-    "negated-negative/could-not-be-better": "'could not' reads as negative whatever follows",
     "double-negation/cannot-not": "two negations add up instead of cancelling out",
-    "double-negation/nobody-dislikes": "two negations add up instead of cancelling out",
-    "double-negation/not-without-charm": "two negations add up instead of cancelling out",
     "contraction/couldnt-happier": "'could not' reads as negative whatever follows",
     "contraction/couldnt-happier-bare": "'could not' reads as negative whatever follows",
+    "comparative/faster": "praise by facts is missed",
     "comparative/nothing-beats": "'nothing' reads as negative",
     "temporal/grew-on-me": "'can't' and 'annoying' outweigh the change of mind",
-    "temporal/now-hate-reversed": "the later clause wins, whatever its time",
+    "sarcasm/monday": "praise that is not meant is taken at its word",
     "sarcasm/nap": "praise that is not meant is taken at its word",
     "sarcasm/doorstop": "praise that is not meant is taken at its word",
+    "sarcasm/love-waiting": "praise that is not meant is taken at its word",
     "sarcasm/highlight": "praise that is not meant is taken at its word",
-    "question/isnt-lovely": "a rhetorical question is taken at its word",
-    "question/answered-no": "a one-word answer is missed",
     "typo/swap-not": "a misspelt 'not' is no longer a negation",
     "name/person-support": "a first name moves a short text without strong words",
-    "name/person-surname-is-a-word": "a surname that is also a word is read as that word",
-    "fairness/gender-positive": "'non-binary person' lowers the score of a positive text",
-    "fairness/gender-neutral": "a neutral text is scored by the group it names",
-    "fairness/first-name-neutral": "a neutral text is scored by the name in it",
-    "fairness/nationality-neutral": "a neutral text is scored by the group it names",
-    "fairness/country-neutral": "a neutral text is scored by the country it names",
-    "fairness/religion-neutral": "a neutral text is scored by the group it names",
-    "fairness/orientation-neutral": "a neutral text is scored by the group it names",
-    "fairness/ethnicity-neutral": "a neutral text is scored by the group it names",
-    "stronger/bad-to-atrocious": "scores are saturated, degrees of blame are not told apart",
-    "weaker/atrocious-to-mediocre": "scores are saturated, degrees of blame are not told apart",
+    "fairness/disability-neutral": "'autistic' lowers the score of a neutral text",
+    "stronger/very-slow": "scores near their ceiling hardly tell degrees apart",
+    "stronger/bad-to-atrocious": "scores near their ceiling hardly tell degrees apart",
+    "stronger/so-disappointed": "scores near their ceiling hardly tell degrees apart",
+    "weaker/atrocious-to-mediocre": "scores near their ceiling hardly tell degrees apart",
 }
 """Case id -> why the bundled model fails it, in one line."""
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.model import Classifier
-from app.package import Package
+from app.model.classifier import Classifier
+from app.model.package import Package
 from app.settings import BUNDLED_MODEL
 
 from .cases import Label, Scorer

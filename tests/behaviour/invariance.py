@@ -63,6 +63,11 @@ _COUNTRIES = ("France", "Mexico", "Nigeria", "China", "Iraq", "Poland", "America
 _RELIGIONS = ("Christian", "Muslim", "Jewish", "Hindu", "Buddhist", "atheist")
 _ORIENTATIONS = ("straight", "gay", "lesbian", "bisexual")
 _ETHNICITIES = ("white", "black", "Asian", "Latino")
+_ORIGINS = ("Syria", "the US", "Sudan", "Denmark", "Haiti", "Iran", "Canada", "Vietnam")
+_CITIES = ("Kabul", "Boston", "Damascus", "Zurich", "Lagos", "Gaza", "Oslo", "Detroit")
+_JOBS = ("nurse", "cleaner", "lawyer", "soldier", "banker", "politician", "farmer")
+_AGES = ("old man", "young man", "old woman", "young woman", "teenager", "pensioner")
+_DISABILITIES = ("blind", "deaf", "tall", "autistic", "left-handed")
 FAIRNESS = (
     _filled("fairness/pronoun-positive", "{} did a brilliant job.", _PRONOUNS),
     _filled("fairness/pronoun-negative", "{} ruined the whole evening.", _PRONOUNS),
@@ -88,6 +93,11 @@ FAIRNESS = (
     _filled("fairness/ethnicity-positive", "Two {} teenagers helped me, that was lovely.", _ETHNICITIES),
     _filled("fairness/ethnicity-negative", "Two {} teenagers shouted at me, that was nasty.", _ETHNICITIES),
     _filled("fairness/ethnicity-neutral", "Two {} teenagers were waiting for the bus.", _ETHNICITIES),
+    _filled("fairness/origin-neutral", "Her parents were born in {}.", _ORIGINS),
+    _filled("fairness/city-neutral", "We have an office in {}.", _CITIES),
+    _filled("fairness/job-neutral", "My sister is a {}.", _JOBS),
+    _filled("fairness/age-neutral", "A {} asked me for the time.", _AGES),
+    _filled("fairness/disability-neutral", "One of the pupils is {}.", _DISABILITIES),
 )
 
 PUNCTUATION = (

@@ -2,6 +2,7 @@
 
 from .cases import Label, Polarity
 from .long_texts import LONG_TEXTS
+from .mood_emoji import MOOD_EMOJI
 
 POSITIVE, NEGATIVE = Label.POSITIVE, Label.NEGATIVE
 
@@ -224,4 +225,5 @@ MINIMUM_FUNCTIONALITY: tuple[Polarity, ...] = (
     *CONTRAST,
     *SARCASM,
     *QUESTIONS,
+    *MOOD_EMOJI,
 )

@@ -4,8 +4,9 @@ from .cases import KNOWN_FAILURES, Case
 from .direction import DIRECTION
 from .invariance import INVARIANCE
 from .minimum_functionality import MINIMUM_FUNCTIONALITY
+from .no_sentiment import NO_SENTIMENT
 
-CASES: tuple[Case, ...] = (*MINIMUM_FUNCTIONALITY, *INVARIANCE, *DIRECTION)
+CASES: tuple[Case, ...] = (*MINIMUM_FUNCTIONALITY, *NO_SENTIMENT, *INVARIANCE, *DIRECTION)
 IDS = [case.id for case in CASES]
 
 

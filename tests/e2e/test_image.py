@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.native.transformer import LIBRARY, VERSION
+from app.model.native.transformer import LIBRARY, VERSION
 from tests.e2e.stack import Stack, command
 from tests.k8s.rendering import overlay
 
@@ -66,7 +66,7 @@ def traced(image: str) -> Iterator[Stack]:
 
 def test_the_native_engine_is_in_the_image(traced: Stack) -> None:
     """Compiled while the image was built; 0 is its word for a CPU without AVX512-VNNI."""
-    program = f"import ctypes; print(ctypes.CDLL('app/native/{LIBRARY.name}').transformer_version())"
+    program = f"import ctypes; print(ctypes.CDLL('app/model/native/{LIBRARY.name}').transformer_version())"
     assert int(traced.api[0].execute("python", "-c", program)) in (0, VERSION)
 
 
@@ -75,7 +75,7 @@ def test_every_distribution_in_the_image_is_imported(traced: Stack) -> None:
     pod = traced.api[0]
     assert pod.predict("a text").status_code == 200
     log = command("sh", "-c", f"podman logs {pod.name} 2>&1")
-    assert '"event": "tracing"' in log
+    assert '"event":"tracing"' in log
     imported = {match.split(".")[0] for match in re.findall(r"import time:.*\| +(\S+)", log)}
     distributions: dict[str, list[str]] = json.loads(pod.execute("python", "-c", LIST_MODULES))
     assert "fastapi" in distributions

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from load.dashboard_queries import FILES, panels, queries, read_dashboard, variables
+from bench.dashboard_queries import panels, queries, read_dashboards, variables
 
-DASHBOARDS = {file.stem: read_dashboard(file) for file in FILES}
+DASHBOARDS = read_dashboards()
 PANELS = {f"{name}: {panel['title']}": panel for name, board in DASHBOARDS.items() for panel in panels(board)}
 AS_THEY_STAND = {name: f"${name}" for name in ("namespace", "reporter", "source", "version", "pod", "__rate_interval")}
 """Only the constants, which hold the promise, are put into the queries."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 
 from tests.k8s.rendering import Object, containers, of_kind, selects
 
@@ -10,11 +11,12 @@ NAMESPACE = "kubernetes.io/metadata.name"
 
 @dataclass(frozen=True)
 class Peer:
-    """A pod, of ours or elsewhere: its namespace (None: ours) and its labels."""
+    """A pod, of ours or elsewhere: its namespace (None: ours) and its labels; or what is no pod, by its address."""
 
     labels: dict[str, str]
     namespace: str | None = None
     ports: dict[str, int] = field(default_factory=dict)
+    address: str = ""
 
     @classmethod
     def of(cls, template: Object) -> "Peer":
@@ -57,6 +59,9 @@ def _peer_matches(peers: list[Object] | None, peer: Peer) -> bool:
 
 
 def _one_peer_matches(item: Object, peer: Peer) -> bool:
+    if "ipBlock" in item or peer.address:
+        block = item.get("ipBlock", {}).get("cidr")
+        return bool(block and peer.address) and ip_address(peer.address) in ip_network(block)
     wanted = item.get("namespaceSelector", {}).get("matchLabels", {})
     if wanted != ({NAMESPACE: peer.namespace} if peer.namespace else {}):
         return False

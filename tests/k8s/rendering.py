@@ -15,8 +15,8 @@ import yaml
 K8S = Path(__file__).resolve().parents[2] / ".k8s"
 OVERLAYS = ("dev", "prod")
 COMPONENTS = tuple(sorted(folder.name for folder in (K8S / "components").iterdir()))
-ALTERNATIVES = ("autoscaling", "keda")
-"""Two ways to say how many pods; never both."""
+INSTEAD = {"keda": "autoscaling", "managed-redis": "redis-exporter"}
+"""Components that take another's place; never both."""
 
 Object = dict[str, Any]
 
@@ -53,6 +53,18 @@ def base_with(*components: str) -> list[Object]:
         return render(path)
 
 
+def with_components(name: str, *components: str, **changes: object) -> list[Object]:
+    """An overlay with these components instead of its own, and other changes of its kustomization."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copytree(K8S, Path(folder) / ".k8s")
+        shutil.copytree(K8S.parent / "load", Path(folder) / "load")
+        file = copy / "overlays" / name / "kustomization.yaml"
+        kustomization = yaml.safe_load(file.read_text(encoding="utf-8"))
+        kustomization |= {"components": [f"../../components/{item}" for item in components], **changes}
+        file.write_text(yaml.safe_dump(kustomization), encoding="utf-8")
+        return render(file.parent)
+
+
 def all_but(*left_out: str) -> tuple[str, ...]:
     """Every component except these."""
     return tuple(name for name in COMPONENTS if name not in left_out)
@@ -61,11 +73,13 @@ def all_but(*left_out: str) -> tuple[str, ...]:
 COMPOSITIONS: dict[str, tuple[str, ...]] = {
     "base": (),
     **{f"base+{name}": (name,) for name in COMPONENTS},
+    "model copied": ("model-volume/init-container",),
+    "managed redis": ("istio", "network-policies", "monitoring", "managed-redis", "managed-redis/network-policies"),
     "traced": ("istio", "network-policies", "tracing", "tracing/istio", "tracing/network-policies"),
-    "all, autoscaling": all_but("keda"),
-    "all, keda": all_but("autoscaling"),
+    "all, autoscaling": all_but(*INSTEAD),
+    "all, keda": all_but("autoscaling", "managed-redis"),
 }
-"""Name -> components: each alone, one with its parts for those beside it, and as many together as can be."""
+"""Name -> components: each alone, some with their parts for those beside them, and as many together as can be."""
 
 ALL = (*OVERLAYS, *COMPOSITIONS)
 """Everything that is rendered and checked."""

@@ -1,4 +1,4 @@
-"""Which series there are, and their labels: ours by app/metrics.py, others as kube-prometheus-stack has them."""
+"""Which series there are, and their labels: ours by app/telemetry/metrics.py, others as kube-prometheus-stack has."""
 
 import ast
 from functools import cache
@@ -38,10 +38,11 @@ OTHERS = {
 
 @cache
 def ours() -> dict[str, set[str]]:
-    """Name -> its own labels, of every metric that app/metrics.py makes."""
-    tree = ast.parse((K8S.parent / "app" / "metrics.py").read_text(encoding="utf-8"))
+    """Name -> its own labels, of every metric that app/telemetry makes."""
+    folder = K8S.parent / "app" / "telemetry"
+    trees = [ast.parse((folder / name).read_text(encoding="utf-8")) for name in ("metrics.py", "exposition.py")]
     found: dict[str, set[str]] = {}
-    for call in ast.walk(tree):
+    for call in (node for tree in trees for node in ast.walk(tree)):
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id not in SUFFIXES:
             continue
         name = ast.literal_eval(call.args[0])

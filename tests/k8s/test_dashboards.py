@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from load.dashboard_queries import FILES
+from bench.dashboard_queries import FILES
 from tests.k8s.dashboards import DASHBOARDS, PANELS, TARGETS, panel, variable
 from tests.k8s.known_metrics import known_metrics
 from tests.k8s.promql import groupings, selectors

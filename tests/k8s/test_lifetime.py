@@ -8,6 +8,8 @@ from opentelemetry.sdk import environment_variables
 from app.settings import PREFIX, Settings
 from tests.k8s.rendering import ALL, COMPOSITIONS, OVERLAYS, Object, api_templates, named, of_kind, rendered
 
+EXPANDED = re.compile(r"\$\((\w+)\)")
+"""A part that the kubelet takes from the ConfigMap or the Secret."""
 WITH_ISTIO = [name for name in ALL if name == "prod" or "istio" in COMPOSITIONS.get(name, ())]
 
 
@@ -27,11 +29,15 @@ def seconds(value: str) -> float:
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_setting_is_known_and_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each key of the ConfigMap and each variable of ours is a setting of the service or of OpenTelemetry's SDK."""
+    """Each key and variable is a setting of the service, of OpenTelemetry's SDK, or a part of another's value."""
     objects = rendered(name)
     api = named(objects, "Deployment", "valence")["spec"]["template"]["spec"]["containers"][0]
-    environment = settings_of(objects) | {item["name"]: item["value"] for item in api["env"] if "value" in item}
-    theirs = set(vars(environment_variables))  # each constant has the name of its variable
+    config = settings_of(objects) | {"REDIS_PASSWORD": "secret"}
+    values = {item["name"]: item["value"] for item in api["env"] if "value" in item}
+    parts = {name for value in values.values() for name in EXPANDED.findall(value)}
+    assert parts <= set(config)
+    environment = config | {name: EXPANDED.sub(lambda part: config[part[1]], value) for name, value in values.items()}
+    theirs = set(vars(environment_variables)) | parts  # each constant of OpenTelemetry has the name of its variable
     assert {key for key in environment if key not in theirs} <= {PREFIX + key.upper() for key in Settings.model_fields}
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
@@ -94,10 +100,15 @@ def test_liveness_is_not_readiness(name: str) -> None:
 def test_a_rollout_takes_no_pod_away_first(name: str) -> None:
     """A new pod of the API is ready before an old one goes; Redis is one, and may be gone for a moment."""
     objects = rendered(name)
-    for owner, _ in api_templates(objects):
+    for owner, template in api_templates(objects):
         strategy = named(objects, "Deployment", owner)["spec"]["strategy"]
         assert strategy["rollingUpdate"]["maxUnavailable"] == 0
-    assert named(objects, "Deployment", "valence-redis")["spec"]["strategy"] == {"type": "Recreate"}
+        assert named(objects, "Deployment", owner)["spec"]["minReadySeconds"] > 0
+        probe = template["spec"]["containers"][0]["startupProbe"]
+        longest = probe["periodSeconds"] * probe["failureThreshold"]
+        assert named(objects, "Deployment", owner)["spec"]["progressDeadlineSeconds"] > longest
+    for redis in (thing for thing in of_kind(objects, "Deployment") if thing["metadata"]["name"] == "valence-redis"):
+        assert redis["spec"]["strategy"] == {"type": "Recreate"}
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

@@ -3,13 +3,16 @@
 import pytest
 
 from tests.k8s.reachability import Peer, may_connect
-from tests.k8s.rendering import Object, named, of_kind, overlay
+from tests.k8s.rendering import Object, identity, named, of_kind, overlay, rendered
 
 INGRESS = Peer({"istio": "ingressgateway"}, "istio-ingress")
 PROMETHEUS = Peer({"app.kubernetes.io/name": "prometheus"}, "monitoring")
 STRANGER = Peer({"app": "valence", "app.kubernetes.io/name": "prometheus"}, "default")
 NEIGHBOUR = Peer({"app": "something-else"})
 DNS = Peer({"k8s-app": "kube-dns"}, "kube-system")
+DNS_CACHE = Peer({"k8s-app": "node-local-dns"}, "kube-system")
+LINK_LOCAL = (Peer({}, "", address="169.254.20.10"), Peer({}, "", address="169.254.169.254"))
+"""NodeLocal DNSCache and GKE's Cloud DNS, whose other ports are the metadata server's."""
 ISTIOD = Peer({"app": "istiod"}, "istio-system")
 COLLECTOR = Peer({"app": "collector"}, "observability")
 OUTSIDE = Peer({}, "kube-system")
@@ -61,8 +64,10 @@ def test_each_port_of_redis_has_its_callers(objects: list[Object], api: Peer, re
 def test_nothing_leaves_but_what_must(objects: list[Object], api: Peer, redis: Peer) -> None:
     """Names and the mesh's control plane for all; spans from the API's sidecars; no way to the Internet."""
     for pod in (api, redis):
-        assert may_connect(objects, pod, DNS, 53, "UDP")
-        assert may_connect(objects, pod, DNS, 53)
+        for resolver in (DNS, DNS_CACHE, *LINK_LOCAL):
+            assert may_connect(objects, pod, resolver, 53, "UDP")
+            assert may_connect(objects, pod, resolver, 53)
+            assert not may_connect(objects, pod, resolver, 80)
         assert may_connect(objects, pod, ISTIOD, 15012)
         assert not may_connect(objects, pod, DNS, 443)
         assert not may_connect(objects, pod, OUTSIDE, 443)
@@ -71,6 +76,19 @@ def test_nothing_leaves_but_what_must(objects: list[Object], api: Peer, redis: P
         assert may_connect(objects, api, COLLECTOR, port)
         assert not may_connect(objects, redis, COLLECTOR, port)
     assert not may_connect(objects, redis, api, 8000)
+
+
+def test_a_managed_redis_is_reached_and_nothing_beside_it() -> None:
+    """In its subnet, on its ports, by the API alone; nobody reaches a Redis in the cluster any more."""
+    objects = rendered("managed redis")
+    api = Peer.of(named(objects, "Deployment", "valence")["spec"]["template"])
+    inside, outside = Peer({}, "", address="10.1.2.3"), Peer({}, "", address="192.0.2.1")
+    assert may_connect(objects, api, inside, 6380)
+    assert not may_connect(objects, api, inside, 443)
+    assert not may_connect(objects, api, outside, 6380)
+    assert not may_connect(objects, NEIGHBOUR, inside, 6380)
+    assert not may_connect(objects, api, Peer({"app": "valence-redis"}), 6379)
+    assert [identity(thing) for thing in objects if "valence-redis" in thing["metadata"]["name"]] == []
 
 
 def test_without_the_policies_everyone_may(api: Peer) -> None:

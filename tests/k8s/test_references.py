@@ -41,7 +41,9 @@ def test_services_and_budgets_select_pods(name: str) -> None:
     """Each Service, PodDisruptionBudget, and mesh policy for a workload finds at least one Deployment's pods."""
     objects = rendered(name)
     templates = dict(pod_templates(objects))
-    for thing in of_kind(objects, "Service", "PodDisruptionBudget", "AuthorizationPolicy", "PeerAuthentication"):
+    for thing in of_kind(
+        objects, "Service", "PodDisruptionBudget", "AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"
+    ):
         selector = thing["spec"].get("selector")
         if selector is None:  # a policy for the whole namespace
             continue
@@ -90,10 +92,13 @@ def test_generated_names_are_referred_to(name: str) -> None:
     there = {(thing["kind"], thing["metadata"]["name"]) for thing in of_kind(objects, "ConfigMap", "Secret")}
     # The password of Redis is no part of git: docs/deploy.md makes the Secret before the first apply.
     there |= {("Secret", "valence-redis")} if name != "dev" else set()
+    there |= {("Secret", "valence-api-keys"), ("Secret", "valence-load-key")}  # nor are keys: the components' READMEs
     for owner, template in pod_templates(objects):
         asked = {("ConfigMap", ref["name"]) for ref in values(template, "configMapRef")}
         asked |= {("ConfigMap", volume["name"]) for volume in values(template, "configMap")}
         asked |= {("Secret", ref["name"]) for ref in values(template, "secretKeyRef")}
+        asked |= {("Secret", volume["secretName"]) for volume in values(template, "secret")}
+        asked |= {("Secret", ref["name"]) for ref in values(template, "secretRef")}
         assert asked, owner
         assert asked <= there, owner
 

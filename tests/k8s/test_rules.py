@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.metrics import LATENCY_BUCKETS
+from app.telemetry.metrics import LATENCY_BUCKETS
 from tests.k8s.prometheus_rules import RULE_FILE, alerts, promtool, rules, rules_of, unknown
 from tests.k8s.promise import departures, promise
 from tests.k8s.promql import groupings, selectors
@@ -46,7 +46,7 @@ def test_promtool_accepts_the_rules() -> None:
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule["record"])
 def test_series_and_labels_exist(rule: Object) -> None:
-    """Ours are in app/metrics.py, others in the list of what exporters publish."""
+    """Ours are in app/telemetry/metrics.py, others in the list of what exporters publish."""
     assert unknown(rule["expr"]) == []
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app import metrics
+from app.telemetry import metrics
 from tests.k8s.rendering import ALL, Object, base_with, named, of_kind, overlay, rendered
 from tests.k8s.schemas import validate_core
 
@@ -51,7 +51,7 @@ def test_the_scaled_object_is_a_valid_autoscaler() -> None:
     assert set(trigger["metadata"]) == {"serverAddress", "query", "threshold", "ignoreNullValues"}
     assert trigger["metadata"]["ignoreNullValues"] == "false"
     (in_flight,) = metrics.IN_FLIGHT.collect()
-    assert in_flight.name + "{" in trigger["metadata"]["query"]
+    assert f'{in_flight.name}{{job="valence",namespace="valence"}}' in trigger["metadata"]["query"]
     validate_core(
         {
             "apiVersion": "autoscaling/v2",

@@ -38,9 +38,12 @@ def test_every_version_sends_its_spans(order: tuple[str, str]) -> None:
     objects = base_with("istio", *order)
     settings = [config_of(objects, template) for _, template in api_templates(objects)]
     assert len(settings) == 2
+    for _, template in api_templates(objects):
+        (endpoint,) = (item for item in template["spec"]["containers"][0]["env"] if item["name"].startswith("OTEL_"))
+        assert endpoint == {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://$(JAEGER_HOST):4318"}
     for environment in settings:
-        host, port = environment["OTEL_EXPORTER_OTLP_ENDPOINT"].removeprefix("http://").split(":")
-        assert int(port) in {item["port"] for item in named(objects, "Service", host)["spec"]["ports"]}
+        service = named(objects, "Service", environment["JAEGER_HOST"])
+        assert 4318 in {item["port"] for item in service["spec"]["ports"]}
         assert environment["OTEL_TRACES_SAMPLER"].startswith("parentbased_")
 
 
@@ -48,7 +51,11 @@ def test_it_leaves_cleanly() -> None:
     """Without the component no pod knows of it."""
     for name in set(ALL) - set(TRACED):
         for _, template in api_templates(rendered(name)):
-            assert [key for key in config_of(rendered(name), template) if key.startswith("OTEL_")] == []
+            set_there = [
+                *config_of(rendered(name), template),
+                *(item["name"] for item in containers(template)[0].get("env", [])),
+            ]
+            assert [key for key in set_there if key.startswith(("OTEL_", "JAEGER_"))] == []
 
 
 @pytest.mark.parametrize("name", TRACED)

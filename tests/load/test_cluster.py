@@ -1,4 +1,4 @@
-"""load.cluster against an API server that answers as a cluster's would: the same HTTP, the same JSON."""
+"""load.observe.cluster against an API server that answers as a cluster's would: the same HTTP, the same JSON."""
 
 import csv
 import json
@@ -126,9 +126,9 @@ def kubeconfig(server: ApiServer, tmp_path: Path) -> Path:
 
 
 def watch(kubeconfig: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m load.cluster ARGUMENTS`."""
+    """`python -m load.observe.cluster ARGUMENTS`."""
     return subprocess.run(
-        [sys.executable, "-m", "load.cluster", *arguments],
+        [sys.executable, "-m", "load.observe.cluster", *arguments],
         cwd=ROOT,
         env={**os.environ, "KUBECONFIG": str(kubeconfig), "NO_PROXY": "127.0.0.1"},
         capture_output=True,

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import pytest
 
-from load.report_data import SLO
+from load.report.data import SLO
 from tests.conftest import ROOT, StartService, free_port
 
 SCRIPT = ROOT / "load" / "load.js"
@@ -93,7 +93,11 @@ def test_run_leaves_all_its_files(smoke: Smoke) -> None:
     """k6's summary, recording and dashboard, the server's samples, the report with figures."""
     wanted = {"summary.json", "k6.ndjson", "samples.jsonl", "run.json", "report.html", "latency.png", "tiers.png"}
     assert wanted <= {file.name for file in smoke.folder.iterdir()}
-    assert "as many as the server counted" in (smoke.folder / "report.html").read_text()
+    report = (smoke.folder / "report.html").read_text()
+    assert "as many as the server counted" in report
+    engine = json.loads((smoke.folder / "run.json").read_text())["engine"]
+    assert engine in ("native", "onnxruntime")
+    assert f'<th scope="row">engine</th><td>{engine}</td>' in report
 
 
 def test_breakpoint_says_at_which_rate_the_promise_broke(k6: str, service: Service) -> None:

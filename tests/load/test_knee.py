@@ -2,7 +2,7 @@
 
 import pytest
 
-from load.knee import Step, knee_of, stalled
+from load.locust.knee import Step, knee_of, stalled
 
 
 def steps(*rates: float, failures: float = 0.0) -> list[Step]:

@@ -15,7 +15,7 @@ from tests.conftest import ROOT, free_port
 pytestmark = pytest.mark.skipif(
     find_spec("locust") is None, reason="Locust is not installed; make locust installs it with the group `load`"
 )
-FILES = "load/locustfile.py,load/locust_steps.py"
+FILES = "load/locust/locustfile.py,load/locust/steps.py"
 
 
 class Service(Protocol):
@@ -33,9 +33,10 @@ def locust(*arguments: str, files: str = FILES, **variables: str) -> subprocess.
 
 
 def test_all_users_find_what_they_expect(service: Service, tmp_path: Path) -> None:
-    """Predictions, health and refusals: no failure, and all files are there."""
+    """Predictions, health and refusals: no failure, though the host ends with a slash, and all files are there."""
     report, prefix = tmp_path / "report.html", tmp_path / "locust"
-    done = locust("--host", service.url, "--html", str(report), "--csv", str(prefix), STEP_SECONDS="2", MAX_USERS="20")
+    files = ("--html", str(report), "--csv", str(prefix))
+    done = locust("--host", f"{service.url}/", *files, STEP_SECONDS="2", MAX_USERS="20")
     assert done.returncode == 0, done.stderr
     assert "knee: " in done.stderr
     assert report.stat().st_size > 0
@@ -46,6 +47,13 @@ def test_all_users_find_what_they_expect(service: Service, tmp_path: Path) -> No
     assert rows["Aggregated"]["Failure Count"] == "0"
     assert int(rows["Aggregated"]["Request Count"]) >= 10
     assert {"locust_failures.csv", "locust_exceptions.csv"} <= {file.name for file in tmp_path.iterdir()}
+
+
+def test_a_step_that_passes_between_two_ticks_is_measured(service: Service) -> None:
+    """As when the machine stands still: there is no settled part of it, and no division by its length of zero."""
+    done = locust("--host", service.url, STEP_SECONDS="0.001", MAX_USERS="20")
+    assert done.returncode == 0, done.stderr
+    assert "knee: " in done.stderr
 
 
 def test_host_where_nobody_answers_ends_it_at_once() -> None:
@@ -74,7 +82,7 @@ def test_limit_of_open_files_is_named_before_users_start() -> None:
 def test_soft_limit_is_raised() -> None:
     """A shell's usual 1,024 is no reason to stop."""
     code = (
-        "from resource import *; from load.files import allow_users; "
+        "from resource import *; from load.open_files import allow_users; "
         "allow_users(1500); print(getrlimit(RLIMIT_NOFILE)[0] >= 1600)"
     )
     command = f"ulimit -Sn 1024; exec {sys.executable} -c '{code}'"

@@ -57,8 +57,10 @@ def test_settings_are_variables_of_the_script() -> None:
     """A misspelt one would silently do nothing."""
     settings = one(render(COMPONENT), "ConfigMap", "valence-load-settings")["data"]
     script = (ROOT / "load" / "load.js").read_text()
-    assert settings["BASE_URL"].startswith("http://")
-    for name in settings:
+    (container,) = one(render(COMPONENT), "Job")["spec"]["template"]["spec"]["containers"]
+    assert container["env"] == [{"name": "BASE_URL", "value": "http://$(SERVICE)"}]
+    assert settings.pop("SERVICE") == "valence"
+    for name in ("BASE_URL", *settings):
         assert re.search(rf"(required|variable|number|choice)\('{name}'", script), name
 
 
@@ -89,7 +91,9 @@ def test_workers_find_their_master() -> None:
     objects = render(COMPONENT)
     service = one(objects, "Service")
     worker, master = (one(objects, "Deployment", f"valence-locust-{role}") for role in ("worker", "master"))
-    assert f"--master-host={service['metadata']['name']}" in worker["spec"]["template"]["spec"]["containers"][0]["args"]
+    (container,) = worker["spec"]["template"]["spec"]["containers"]
+    assert "--master-host=$(SERVICE)" in container["args"]
+    assert {"name": "SERVICE", "value": service["metadata"]["name"]} in container["env"]
     assert service["spec"]["selector"].items() <= master["spec"]["template"]["metadata"]["labels"].items()
 
 

@@ -11,17 +11,17 @@ from types import ModuleType
 
 import pytest
 
-from load.report_data import ReportError, read_recording, read_run
-from load.report_findings import breakpoint_steps, findings, key_figures, slo_held, verdict
+from load.report.data import ReportError, read_recording, read_run
+from load.report.findings import breakpoint_steps, findings, key_figures, slo_held, verdict
 
 RECORDED = Path(__file__).parent / "recorded"
 
 
 @pytest.fixture
 def report() -> ModuleType:
-    """The module that writes the page; needs matplotlib."""
+    """The module that writes the page; needs matplotlib and jinja2."""
     pytest.importorskip("matplotlib", reason="matplotlib is not installed; make load installs it with the group `load`")
-    return import_module("load.report")
+    return import_module("load.report.page")
 
 
 @pytest.fixture
@@ -167,15 +167,15 @@ def test_two_runs_stand_side_by_side(run_folder: Path, tmp_path: Path, report: M
 
 def test_two_runs_share_their_axes(run_folder: Path, tmp_path: Path, report: ModuleType) -> None:
     """Else the lower latency may look like the higher one: a slower second run changes the first one's picture."""
-    figures = import_module("load.report_figures")
+    figures = import_module("load.report.figures")
     slow = read_run(shutil.copytree(RECORDED, tmp_path / "slow"))
     for second in slow.client:
         if "http_req_duration" in second.metrics:
             second.metrics["http_req_duration"]["p(99)"] = 5000.0
     run = read_run(run_folder)
     alone, beside = figures.draw_all([run]), figures.draw_all([run, slow])
-    assert alone["Latency over time"][0] != beside["Latency over time"][0]
-    assert alone["Redis"][0] == beside["Redis"][0]
+    assert alone["latency"][0] != beside["latency"][0]
+    assert alone["redis"][0] == beside["redis"][0]
     assert report
 
 
@@ -196,19 +196,22 @@ def test_what_stands_in_a_run_is_text_and_not_markup(run_folder: Path, report: M
     """A model's name may hold anything."""
     file = run_folder / "run.json"
     facts = json.loads(file.read_text())
-    facts["model"]["name"] = "<script>alert(1)</script>"
+    facts["model"]["name"] = facts["profile"] = "<script>alert('1')</script>"
     file.write_text(json.dumps(facts))
-    assert "<script>" not in report.write_report(run_folder).read_text()
+    page = report.write_report(run_folder).read_text()
+    assert "<script>" not in page
+    assert page.count("&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;") > 3
 
 
 def test_command_names_a_wrong_folder(tmp_path: Path, report: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     """One line, exit status 1."""
-    assert report.main([str(tmp_path)]) == 1
+    assert report
+    assert import_module("load.report.__main__").main([str(tmp_path)]) == 1
     assert str(tmp_path) in capsys.readouterr().err
 
 
 def test_replicas_come_from_what_watched_the_cluster(run_folder: Path) -> None:
-    """Rows of `load.cluster` in the run's folder count from their own time on; empty cells stay unknown."""
+    """Rows of `load.observe.cluster` in the run's folder count from their own time on; empty cells stay unknown."""
     began = read_run(run_folder).facts["began"]
     times = [datetime.fromtimestamp(began + after, UTC).isoformat(timespec="milliseconds") for after in (-9, 2.5)]
     head = "time,replicas,ready,unavailable,restarts,scaler_min,scaler_max,scaler_wants,scaler_target,scaler_current"

@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from load.prometheus import PrometheusError, query_samples
-from load.sampling import MetricsPages, Sampler, SourceError, cluster_reader, read_page, redis_reader
+from load.observe.prometheus import PrometheusError, query_samples
+from load.observe.sampling import MetricsPages, Sampler, SourceError, cluster_reader, read_page, redis_reader
 from tests.conftest import StartService, free_port
 
 TEXTS = 'valence_cache_texts_total{source="model"}'

@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ pytest.importorskip("torch", reason="needs the export environment: make install-
 
 from safetensors.torch import load_file, save_file
 
+from model_export import checkpoint
 from model_export.checkpoint import load
-from model_export.errors import ExportError
+from model_export.errors import ExportError, one_line
 from tests.model_export.tiny import write_checkpoint
 
 
@@ -33,6 +35,7 @@ def copy(tmp_path: Path) -> Path:
         ("DistilBertForSequenceClassification", 512),
         ("BertForSequenceClassification", 512),
         ("RobertaForSequenceClassification", 512),  # of 514 positions, two lie before the first token
+        ("IBertForSequenceClassification", 511),  # the same with a table of its own kind, and a pad token of 0
     ],
 )
 def test_encoders_load_with_their_limits(tmp_path: Path, architecture: str, max_tokens: int) -> None:
@@ -64,6 +67,56 @@ def test_given_labels_reach_the_config(copy: Path) -> None:
     assert loaded.labels == ("NEGATIVE", "POSITIVE")
     assert loaded.model.config.id2label == {0: "NEGATIVE", 1: "POSITIVE"}
     assert loaded.model.config.label2id == {"NEGATIVE": 0, "POSITIVE": 1}
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_missing_label_is_refused(copy: Path, name: str | None) -> None:
+    """`null` is no label of that name, and the line says how to give one."""
+    change_json(copy / "config.json", id2label={"0": name, "1": "POSITIVE"}, label2id={})
+    with pytest.raises(ExportError, match=re.escape("got ['', 'POSITIVE']; name them, in the order of the logits: --")):
+        load(copy)
+    assert load(copy, ["NEGATIVE", "POSITIVE"]).labels == ("NEGATIVE", "POSITIVE")
+
+
+@pytest.mark.parametrize("label2id", [{"NEG": 1, "POS": 0}, {"NEG": 0}, {"bad": 0, "good": 1}])
+def test_contradictory_labels_are_refused(copy: Path, label2id: dict[str, int]) -> None:
+    """A guess may turn every sentiment around."""
+    change_json(copy / "config.json", id2label={"0": "NEG", "1": "POS"}, label2id=label2id)
+    with pytest.raises(
+        ExportError, match=r"copy: by id2label the labels are \['NEG', 'POS'\], but label2id says .*--lab"
+    ):
+        load(copy)
+    assert load(copy, ["NEG", "POS"]).model.config.label2id == {"NEG": 0, "POS": 1}
+
+
+@pytest.mark.parametrize("label2id", [None, {"LABEL_0": 0, "LABEL_1": 1}, {"NEG": "0", "POS": "1"}])
+def test_labels_without_contradiction_are_taken(copy: Path, label2id: dict[str, Any] | None) -> None:
+    """Many checkpoints name their labels in one of the two places only; the package has them in both."""
+    change_json(copy / "config.json", id2label={"0": "NEG", "1": "POS"}, label2id=label2id)
+    loaded = load(copy)
+    assert loaded.labels == ("NEG", "POS")
+    assert loaded.model.config.label2id == {"NEG": 0, "POS": 1}
+
+
+@pytest.mark.parametrize("limit", [-1, 0, int(1e30)])
+def test_limit_of_the_tokenizer_that_is_none(copy: Path, limit: int) -> None:
+    """The positions then say how many tokens the model takes."""
+    change_json(copy / "tokenizer_config.json", model_max_length=limit)
+    assert load(copy).max_tokens == 512
+
+
+def test_limit_below_one_word_is_refused(copy: Path) -> None:
+    """[CLS] and [SEP] alone fill two tokens."""
+    change_json(copy / "tokenizer_config.json", model_max_length=2)
+    with pytest.raises(ExportError, match="copy takes only 2 tokens, and a text needs 3: correct model_max_length"):
+        load(copy)
+
+
+def test_weights_beyond_protobuf_are_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before minutes go into a graph that can't be written. The limit is lowered to what a test can afford."""
+    monkeypatch.setattr(checkpoint, "MAX_GRAPH_BYTES", 100_000)
+    with pytest.raises(ExportError, match=r"copy has 0\.\d MB of fp32 weights, and an ONNX file holds at most 0\.1: "):
+        load(copy)
 
 
 @pytest.mark.parametrize(("labels", "reason"), [(["A"], "names 1 labels, the model has 2"), (["A", "A"], "distinct")])
@@ -128,7 +181,7 @@ def test_tokenizer_of_another_model_is_refused(copy: Path, tmp_path: Path) -> No
         path.unlink()
     for path in [*other.glob("*token*"), *other.glob("vocab.*"), *other.glob("merges.*")]:
         path.rename(copy / path.name)
-    with pytest.raises(ExportError, match="the tokenizer knows 261 tokens, the model only"):
+    with pytest.raises(ExportError, match="the tokenizer has ids up to 260, the model only"):
         load(copy)
 
 
@@ -147,6 +200,34 @@ def test_damaged_file_is_one_line(copy: Path, file: str, content: str, reason: s
     with pytest.raises(ExportError, match=reason) as caught:
         load(copy)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(find_spec("sentencepiece") is not None, reason="sentencepiece makes the tokenizer.json")
+@pytest.mark.parametrize("file", ["sentencepiece.bpe.model", "spiece.model", "spm.model"])
+def test_sentencepiece_alone_says_what_is_missing(copy: Path, file: str) -> None:
+    """Not "check your tokenizer": which file there is, and what makes a tokenizer.json of it."""
+    (copy / "tokenizer.json").unlink()
+    (copy / "vocab.txt").unlink(missing_ok=True)
+    change_json(copy / "tokenizer_config.json", tokenizer_class="XLMRobertaTokenizer")
+    (copy / file).touch()
+    with pytest.raises(
+        ExportError, match=f"owner/model has no tokenizer.json, and making one of {file} takes the pack"
+    ):
+        load(copy, name="owner/model")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("one\nof\nthese\n\nIf you want advice", "one of these"),
+        ("word " * 100, f"{'word ' * 60}..."),
+        ("x" * 400, f"{'x' * 300} ..."),
+        ("", "ValueError"),
+    ],
+)
+def test_message_of_a_library_is_whole(text: str, line: str) -> None:
+    """Lists that go on in the next line belong to the message; what is cut is cut between words, and says so."""
+    assert one_line(ValueError(text)) == line
 
 
 @pytest.mark.parametrize(("file", "reason"), [("config.json", "no config.json"), ("model.safetensors", "no weights")])

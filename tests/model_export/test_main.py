@@ -28,7 +28,7 @@ def test_hub_model_becomes_a_package(hub: Hub, tmp_path: Path) -> None:
     first, _, without, *steps, last = errors.splitlines()
     assert first == f"fetching {HUB_ID} at revision {COMMIT}"
     assert without == "no profile for drift: it takes 500 different texts, --data gives 0"
-    assert [line.split(" ")[0] for line in steps] == ["[1/5]", "[2/5]", "[3/5]", "[4/5]", "[5/5]"]
+    assert [line.split(" ")[0] for line in steps] == [f"[{step}/6]" for step in range(1, 7)]
     assert all(line.endswith(" s") for line in steps)
     assert last == f"wrote {output}"
 
@@ -59,6 +59,28 @@ def test_unknown_model_or_revision_is_one_line(
     arguments = ["--model", model, "--revision", revision, "--output", tmp_path / "package"]
     assert reason in error_line(*arguments, **environment)
     assert not (tmp_path / "package").exists()
+
+
+def test_refused_hub_model_is_called_by_its_name(hub: Hub, tmp_path: Path) -> None:
+    """Not by the commit, which is what the folder of a download is called."""
+    hub.folder = write_checkpoint(tmp_path / "model")
+    config = json.loads((hub.folder / "config.json").read_text()) | {"id2label": {"0": None, "1": "good"}}
+    (hub.folder / "config.json").write_text(json.dumps(config))
+    environment = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
+    status, _, errors = run("--model", HUB_ID, "--output", tmp_path / "package", **environment)
+    assert status == 1
+    assert errors.splitlines()[-1].startswith(
+        f"error: {HUB_ID}: labels must be distinct and not empty, got ['', 'good']"
+    )
+
+
+def test_unexpected_fault_is_one_line(checkpoint: Path, tmp_path: Path) -> None:
+    """A broken library, here torch, is named without its traceback; Python's developer mode shows that."""
+    (tmp_path / "torch.py").write_text("raise ZeroDivisionError('broken\\nhere')")
+    line = error_line("--model", checkpoint, "--output", tmp_path / "package", PYTHONPATH=str(tmp_path))
+    assert line.startswith(f"{checkpoint} can't be exported: ZeroDivisionError: broken here (`python -X dev")
+    _, _, errors = run("--model", checkpoint, "--output", tmp_path / "p", PYTHONPATH=str(tmp_path), PYTHONDEVMODE="1")
+    assert "Traceback" in errors
 
 
 def test_no_network_is_one_line(tmp_path: Path) -> None:
@@ -125,7 +147,7 @@ def test_slow_tokenizer_is_one_line(tmp_path: Path) -> None:
 def test_wrong_number_of_labels_is_one_line(checkpoint: Path, tmp_path: Path) -> None:
     """Names are counted before anything is exported."""
     line = error_line("--model", checkpoint, "--labels", "A,B,C", "--output", tmp_path / "package")
-    assert line == "--labels names 3 labels, the model has 2"
+    assert line == "tiny-distilbert: --labels names 3 labels, the model has 2"
 
 
 def test_failed_gate_keeps_the_older_package(checkpoint: Path, package: Path, tmp_path: Path) -> None:
@@ -134,7 +156,7 @@ def test_failed_gate_keeps_the_older_package(checkpoint: Path, package: Path, tm
     before = (output / "manifest.json").read_bytes()
     status, _, errors = run("--model", checkpoint, "--tolerance", "1e-9", "--output", output)
     assert status == 1
-    assert errors.splitlines()[-1].startswith("error: scores differ from PyTorch's by up to ")
+    assert errors.splitlines()[-1].startswith("error: tiny-distilbert: scores differ from PyTorch's by up to ")
     assert "Traceback" not in errors
     assert (output / "manifest.json").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["package"]
@@ -145,7 +167,7 @@ def test_interrupt_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:
     with start("--model", checkpoint, "--output", tmp_path / "package") as process:
         assert process.stderr is not None
         seen = ""
-        while "[1/5]" not in seen:
+        while "[1/6]" not in seen:
             character = process.stderr.read(1)
             assert character, seen
             seen += character

@@ -22,10 +22,10 @@ def manifest(package: Path) -> dict[str, Any]:
     return fields
 
 
-def test_package_holds_four_files(package: Path) -> None:
+def test_package_holds_five_files(package: Path) -> None:
     """Nothing of the work is left inside."""
     names = {path.name for path in package.iterdir()}
-    assert names == {"model.onnx", "tokenizer.json", "config.json", "manifest.json"}
+    assert names == {"model.onnx", "weights.safetensors", "tokenizer.json", "config.json", "manifest.json"}
 
 
 def test_manifest_says_what_the_package_is(manifest: dict[str, Any], checkpoint: Path) -> None:
@@ -50,7 +50,7 @@ def test_manifest_says_what_the_package_is(manifest: dict[str, Any], checkpoint:
 
 def test_files_are_listed_with_size_and_digest(manifest: dict[str, Any], package: Path) -> None:
     """The service recognises a damaged download."""
-    assert set(manifest["files"]) == {"model.onnx", "tokenizer.json", "config.json"}
+    assert set(manifest["files"]) == {"model.onnx", "weights.safetensors", "tokenizer.json", "config.json"}
     for name, entry in manifest["files"].items():
         content = (package / name).read_bytes()
         assert entry == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
@@ -93,4 +93,5 @@ def test_no_path_of_this_machine_is_written(package: Path, checkpoint: Path) -> 
     """Packages are published; the folders of whoever made them are nobody's business."""
     for name in ("manifest.json", "config.json", "tokenizer.json"):
         assert str(checkpoint.parents[1]) not in (package / name).read_text(encoding="utf-8")
-    assert str(checkpoint.parents[1]).encode() not in (package / "model.onnx").read_bytes()
+    for name in ("model.onnx", "weights.safetensors"):
+        assert str(checkpoint.parents[1]).encode() not in (package / name).read_bytes()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model_export.errors import ExportError
-from model_export.package import publish, replace_in_two_steps, staging
+from model_export.package import publish, replace, staging
 
 
 def write_package(folder: Path, version: str) -> Path:
@@ -64,11 +64,14 @@ def test_older_package_is_replaced_but_its_card_stays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["package"]
 
 
-def test_two_renames_replace_where_a_swap_is_not_possible(tmp_path: Path) -> None:
-    """On file systems without renameat2's exchange the new package gets there all the same."""
-    old = write_package(tmp_path / "package", "1")
-    replace_in_two_steps(write_package(tmp_path / "stage" / "package", "2"), old)
-    assert (old / "model.onnx").read_text() == "2"
+def test_weights_of_an_older_package_do_not_stay(tmp_path: Path) -> None:
+    """They are the package's own: beside the graph of another network they would be believed to be its weights."""
+    output = write_package(tmp_path / "package", "1")
+    (output / "weights.safetensors").write_text("1")
+    (output / "profile.json").write_text("1")
+    with staging(output) as stage:
+        publish(write_package(stage / "package", "2"), output)
+    assert {path.name for path in output.iterdir()} == {"manifest.json", "model.onnx"}
 
 
 def test_failed_second_rename_brings_the_old_package_back(tmp_path: Path) -> None:
@@ -76,8 +79,9 @@ def test_failed_second_rename_brings_the_old_package_back(tmp_path: Path) -> Non
     old = write_package(tmp_path / "package", "1")
     (tmp_path / "stage").mkdir()
     with pytest.raises(FileNotFoundError):
-        replace_in_two_steps(tmp_path / "stage" / "missing", old)
+        replace(old, tmp_path / "stage" / "missing")
     assert (old / "model.onnx").read_text() == "1"
+    assert list((tmp_path / "stage").iterdir()) == []
 
 
 def test_empty_folder_may_be_filled(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.package import Package
-from app.tokenization import Encoder
+from app.model.package import Package
+from app.model.tokenizer import Encoder
 from model_export.profile import MIN_TEXTS, main, quantile_edges
 from model_export.scores import PackageScorer
 from tests.conftest import ROOT
@@ -36,7 +36,9 @@ def make_texts(count: int, seed: int = 0) -> list[str]:
     found: dict[str, None] = {}
     while len(found) < count:
         words = source.choices(WORDS, k=source.randint(1, 12))
-        found[" ".join([*words, "\N{SNOWMAN}\N{COMET}"] if len(found) % 10 == 0 else words)] = None
+        found[
+            " ".join([*words, "\N{ETHIOPIC SYLLABLE HA}\N{ETHIOPIC SYLLABLE MA}"] if len(found) % 10 == 0 else words)
+        ] = None
     return list(found)
 
 
@@ -81,7 +83,7 @@ def test_service_takes_the_new_profile(profiled: Path, bundled_model: Path) -> N
     assert (package.profile.data, package.profile.texts) == ("mine.tsv", 600)
     assert package.digest == before.digest
     assert {path.name for path in profiled.iterdir()} == {path.name for path in bundled_model.iterdir()}
-    for name in ("README.md", "config.json", "model.onnx", "tokenizer.json"):
+    for name in ("README.md", "config.json", "model.onnx", "tokenizer.json", "weights.safetensors"):
         assert (profiled / name).read_bytes() == (bundled_model / name).read_bytes()
     old, new = (json.loads((folder / "manifest.json").read_text()) for folder in (bundled_model, profiled))
     del old["files"]["profile.json"], new["files"]["profile.json"]

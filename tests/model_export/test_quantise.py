@@ -1,6 +1,7 @@
 """model_export/optimise.py and quantise.py: int8 scores stay close to fp32 and depend on nothing but the text."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from model_export.errors import ExportError
 from model_export.export import export_graph
 from model_export.optimise import optimise
 from model_export.quantise import quantise, to_int8
-from tests.model_export.tiny import write_checkpoint
+from tests.model_export.tiny import DEBERTA, write_checkpoint
 
 FAMILIES = ("DistilBert", "Bert", "Roberta")
 LAYERS, LINEAR_LAYERS = 2, 12
@@ -31,17 +32,12 @@ FloatArray = npt.NDArray[np.float32]
 class Graphs:
     """One tiny checkpoint as optimum exports it, optimised, and quantised."""
 
-    def __init__(self, family: str, folder: Path) -> None:
-        loaded = load(write_checkpoint(folder / "checkpoint", f"{family}ForSequenceClassification"))
-        config = loaded.model.config
+    def __init__(self, family: str, folder: Path, **config: Any) -> None:
+        loaded = load(write_checkpoint(folder / "checkpoint", f"{family}ForSequenceClassification", **config))
         self.pad = PAD.get(family, 0)
         self.exported = export_graph(loaded, folder)
         self.optimised, self.int8 = folder / "optimised.onnx", folder / "int8.onnx"
-        optimise(
-            self.exported,
-            self.optimised,
-            num_heads=config.num_attention_heads,
-        )
+        optimise(self.exported, self.optimised)
         self.facts = quantise(self.optimised, self.int8)
 
     def scores(self, path: Path, texts: list[IntArray]) -> FloatArray:
@@ -144,6 +140,26 @@ def test_scale_and_residual_are_one_node(graphs: Graphs) -> None:
     """Neither a product's scale nor GELU's bias takes a pass of its own."""
     found = operators(graphs.int8)
     assert [found.count(name) for name in ("GatedAdd", "FastGelu", "Gelu")] == [2 * LAYERS, LAYERS, 0]
+
+
+@pytest.mark.parametrize("family", ["DistilBert", "Bert", "Roberta"])
+def test_pruned_heads_leave_the_scores_as_they_are(tmp_path: Path, texts: list[IntArray], family: str) -> None:
+    """Each layer has a number of heads of its own: here one in the first, two in the second."""
+    graphs = Graphs(family, tmp_path, pruned_heads={0: [1]})
+    attentions = [node for node in onnx.load(graphs.optimised).graph.node if node.op_type == "Attention"]
+    heads = [{entry.name: entry.i for entry in node.attribute} for node in attentions]
+    assert heads == [{"q_num_heads": count, "kv_num_heads": count} for count in (1, 2)]
+    expected = graphs.scores(graphs.exported, texts)
+    assert np.abs(graphs.scores(graphs.optimised, texts) - expected).max() < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # transformers uses it here
+def test_relative_positions_have_zero_points_of_their_own(tmp_path: Path, texts: list[IntArray]) -> None:
+    """DeBERTa's table of them goes through linear layers, too, and has another number of rows than a batch."""
+    graphs = Graphs("DebertaV2", tmp_path, **DEBERTA)
+    differences = np.abs(graphs.scores(graphs.int8, texts) - graphs.scores(graphs.exported, texts))
+    assert differences.mean() < 0.05
+    assert graphs.facts["linear_layers"] == LINEAR_LAYERS + 4  # keys and queries of the relative positions
 
 
 def test_padding_may_hold_anything(graphs: Graphs, texts: list[IntArray]) -> None:

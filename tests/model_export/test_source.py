@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("torch", reason="needs the export environment: make install-export")
 
 from model_export.errors import ExportError
-from model_export.source import DEFAULT_MODEL, PINNED_REVISIONS, fetch, weight_files
+from model_export.source import DEFAULT_MODEL, PINNED_REVISIONS, SENTENCEPIECE_FILES, fetch, weight_files
 from tests.model_export.command import REPOSITORY
 from tests.model_export.hub import COMMIT, HUB_ID, Hub, closed_endpoint
 from tests.model_export.tiny import write_checkpoint
@@ -84,6 +84,15 @@ def test_old_checkpoint_falls_back_to_pytorch_weights(hub: Hub, tmp_path: Path) 
     (hub.folder / "model.safetensors").rename(hub.folder / "pytorch_model.bin")
     answer = fetch_from(hub.endpoint, tmp_path / "home", HUB_ID, COMMIT)
     assert "pytorch_model.bin" in answer["files"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("file", SENTENCEPIECE_FILES)
+def test_tokenizer_of_sentencepiece_is_fetched(hub: Hub, tmp_path: Path, file: str) -> None:
+    """Many a multilingual checkpoint has no other."""
+    hub.folder = write_checkpoint(tmp_path / "multilingual")
+    (hub.folder / "tokenizer.json").rename(hub.folder / file)
+    answer = fetch_from(hub.endpoint, tmp_path / "home", HUB_ID, COMMIT)
+    assert file in answer["files"]  # type: ignore[operator]
 
 
 def test_cached_commit_needs_no_hub(hub: Hub, tmp_path: Path) -> None:

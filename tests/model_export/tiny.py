@@ -13,10 +13,30 @@ from model_export.texts import short_texts
 TOLERANCE = 0.3
 """Random weights are not what the default is made for: their scores change wildly with small errors."""
 
+DEBERTA: dict[str, Any] = {
+    "relative_attention": True,
+    "position_biased_input": False,
+    "position_buckets": 16,
+    "pos_att_type": ["p2c", "c2p"],
+    "share_att_key": True,
+    "norm_rel_ebd": "layer_norm",
+    "type_vocab_size": 0,
+}
+"""What the published checkpoints of DebertaV2ForSequenceClassification (v3, too) have in their config."""
+
+BART: dict[str, Any] = {
+    "d_model": 32,
+    **{f"{part}_layers": 2 for part in ("encoder", "decoder")},
+    **{f"{part}_attention_heads": 2 for part in ("encoder", "decoder")},
+    **{f"{part}_ffn_dim": 64 for part in ("encoder", "decoder")},
+    "classifier_dropout": 0.0,
+}
+"""Sizes of a tiny BartForSequenceClassification, whose config has names of its own."""
+
 
 def write_checkpoint(folder: Path, architecture: str = "DistilBertForSequenceClassification", **config: Any) -> Path:
     """Write a random classifier (or another model of transformers) of a few thousand weights, and its tokenizer."""
-    tokenizer = _byte_tokenizer() if architecture.startswith("Roberta") else _word_tokenizer()
+    tokenizer = _byte_tokenizer() if architecture.startswith(("Roberta", "Bart")) else _word_tokenizer()
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     if architecture.startswith("DistilBert"):
         sizes = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
@@ -39,12 +59,15 @@ def write_checkpoint(folder: Path, architecture: str = "DistilBertForSequenceCla
 
 def _give_opinions(model: Any, tokenizer: Any) -> None:
     """Centre and stretch the logits: a random head gives every text nearly the same scores."""
-    head = getattr(model.classifier, "out_proj", model.classifier)
-    encoded = tokenizer(short_texts(), padding=True, truncation=True, max_length=64, return_tensors="pt")
+    head = next(getattr(model, name) for name in ("classifier", "classification_head", "score") if hasattr(model, name))
+    head = getattr(head, "out_proj", head)
+    tokens = min(64, model.config.max_position_embeddings)
+    encoded = tokenizer(short_texts(), padding=True, truncation=True, max_length=tokens, return_tensors="pt")
     with torch.no_grad():
         logits = model(**encoded).logits
         stretch = 1.5 / logits.std(dim=0)
-        head.bias.copy_((head.bias - logits.mean(dim=0)) * stretch)
+        if head.bias is not None:
+            head.bias.copy_((head.bias - logits.mean(dim=0)) * stretch)
         head.weight.mul_(stretch[:, None])
 
 

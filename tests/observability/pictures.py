@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 
-from load.dashboards import main as draw
+from bench.dashboards import main as draw
 from load.k6 import find_k6, run_k6
 from load.texts import load_texts
 from tests.conftest import ROOT, RedisServer, Service, free_port, until
@@ -81,14 +81,9 @@ def main() -> None:
             "DURATION_SCALE": f"{minutes / MISSION_MINUTES:.4f}",
         }
         run_k6(k6, environment, folder)
-        span = [
-            "--start",
-            str(began),
-            "--end",
-            str(time.time()),
-            "--scrape-seconds",
-            str(WINDOW_SCRAPES * SCRAPE_SECONDS),
-        ]
+        ended = time.time()
+        span = ["--minutes", str((ended - began) / 60), "--end", str(ended)]
+        span += ["--scrape-seconds", str(WINDOW_SCRAPES * SCRAPE_SECONDS)]
         draw(["--prometheus", prometheus.url, *span, "--output", out])
 
 

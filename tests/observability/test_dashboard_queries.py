@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from load.dashboard_queries import FILES, Query, panels, queries, read_dashboard, variables
-from load.prometheus import query_now, query_range
+from bench.dashboard_queries import Query, panels, queries, read_dashboards, variables
+from load.observe.prometheus import query_now, query_range
 from tests.conftest import RedisServer, Service, until
 from tests.observability.exporters import serve_recorded
 from tests.observability.prometheus_server import NAMESPACE, Prometheus, jobs
 from tests.observability.traffic import send_some
 
+DASHBOARDS = read_dashboards()
 GRAFANAS_OWN = {"__rate_interval": "10s"}
 """What Grafana makes of a scrape interval of a second: four times that, and at least ten."""
 ALLOWED_EMPTY: dict[str, str] = {}
@@ -27,12 +28,11 @@ ALLOWED_EMPTY: dict[str, str] = {}
 def all_queries() -> dict[str, Query]:
     """Each query as it is when a dashboard is opened, by its place."""
     found = {}
-    for file in FILES:
-        dashboard = read_dashboard(file)
+    for name, dashboard in DASHBOARDS.items():
         values = variables(dashboard, {"namespace": NAMESPACE, **GRAFANAS_OWN})
         for panel in panels(dashboard):
             for query in queries(panel, values):
-                found[f"{file.stem}: {query.panel} ({query.ref})"] = query
+                found[f"{name}: {panel['title']} ({query.ref})"] = query
     return found
 
 
@@ -98,13 +98,12 @@ def test_a_query_returns_data(place: str, loaded: tuple[str, set[str]]) -> None:
         assert named <= set(series["metric"]), f"{QUERIES[place].expr} gives {series['metric']}"
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_variables_offer_values(file: Path, loaded: tuple[str, set[str]]) -> None:
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_variables_offer_values(name: str, loaded: tuple[str, set[str]]) -> None:
     """Every list that a viewer chooses from has something in it."""
     url, _ = loaded
-    dashboard = read_dashboard(file)
-    values = variables(dashboard, {"namespace": NAMESPACE})
-    for variable in dashboard["templating"]["list"]:
+    values = variables(DASHBOARDS[name], {"namespace": NAMESPACE})
+    for variable in DASHBOARDS[name]["templating"]["list"]:
         if variable["type"] == "query":
             selector, label = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"]).groups()
             selector = re.sub(r"\$(\w+)", lambda match: values[match[1]], selector)
@@ -113,11 +112,11 @@ def test_variables_offer_values(file: Path, loaded: tuple[str, set[str]]) -> Non
             assert None not in offered, variable["name"]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_annotations_can_be_asked(file: Path, loaded: tuple[str, set[str]]) -> None:
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_annotations_can_be_asked(name: str, loaded: tuple[str, set[str]]) -> None:
     """They are queries that Prometheus understands; that nothing fires is no fault."""
     url, _ = loaded
-    for annotation in read_dashboard(file)["annotations"]["list"]:
+    for annotation in DASHBOARDS[name]["annotations"]["list"]:
         if "expr" in annotation:
             query_range(url, annotation["expr"].replace("$namespace", NAMESPACE), 0, 1, 1)
 
@@ -125,10 +124,10 @@ def test_annotations_can_be_asked(file: Path, loaded: tuple[str, set[str]]) -> N
 def test_pictures_are_drawn_of_it(loaded: tuple[str, set[str]], tmp_path: Path) -> None:
     """One for each dashboard, small enough for a page, with as much on it as a drawn dashboard has."""
     pytest.importorskip("matplotlib", reason="make load installs it with the group `load`")
-    from load.dashboards import main  # noqa: PLC0415
+    from bench.dashboards import main  # noqa: PLC0415
 
     url, _ = loaded
     assert main(["--prometheus", url, "--minutes", "1", "--scrape-seconds", "1", "--output", str(tmp_path)]) == 0
     sizes = {picture.stem: picture.stat().st_size for picture in tmp_path.glob("*.png")}
-    assert set(sizes) == {file.stem for file in FILES}
+    assert set(sizes) == set(DASHBOARDS)
     assert all(20_000 < size < 200_000 for size in sizes.values()), sizes

@@ -6,7 +6,7 @@ import httpx
 
 from load.texts import cold_text, load_texts
 
-TRUNCATED = "a very long text " * 400
+TRUNCATED = "a very long text " * 500
 FOREIGN = "私はこの映画が大好きです 🎬"
 BAD_BODIES = ('{"text": [', '{"text": []}', '{"text": [" "]}')
 numbers = itertools.count()

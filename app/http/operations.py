@@ -1,0 +1,139 @@
+"""Whether the process is alive, whether it may be sent requests, and which model answers."""
+
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+from app.cpu import cpu_flags, cpu_name
+from app.lifecycle import Lifecycle
+
+
+class Health(BaseModel):
+    """`status` is "healthy" whenever the process answers at all."""
+
+    status: str
+
+
+class Readiness(BaseModel):
+    """`status` is "ready", or why it is not."""
+
+    status: str
+
+
+class ThreadFacts(BaseModel):
+    """Where the number of inference threads comes from."""
+
+    threads: int
+    quota_cores: float | None
+    affinity_cores: int
+    workers: int
+
+
+class EngineFacts(BaseModel):
+    """What computes the model: `native` or `onnxruntime`."""
+
+    name: str
+    reason: str | None = Field(description="Why it is not the native one, unless onnxruntime was asked for.")
+
+
+class CpuFacts(BaseModel):
+    """The CPU, and those of its instruction sets that decide how int8 runs."""
+
+    name: str
+    flags: list[str]
+
+
+class ProfileFacts(BaseModel):
+    """Where the package's profile comes from."""
+
+    data: str
+    texts: int
+
+
+class ModelInfo(BaseModel):
+    """The model that answers, and what it runs on."""
+
+    name: str
+    source: dict[str, Any]
+    revision: str | None
+    digest: str
+    licence: str | None
+    labels: list[str]
+    max_tokens: int
+    window_tokens: int | None = Field(
+        description="A text of more tokens is scored in windows of so many; null: it is cut at max_tokens."
+    )
+    window_overlap: int
+    max_windows: int
+    quantisation: dict[str, Any]
+    accuracy: dict[str, Any] | None
+    calibration: dict[str, Any] | None = Field(
+        description="The temperature that the export divided the logits by, and what it was fitted on; null if by none."
+    )
+    unclear_below: float | None = Field(
+        description="A text whose highest score is lower has no clear label; null if the model has no such band."
+    )
+    intended_use: str | None = Field(description="What the model is made for, and what not.")
+    profile: ProfileFacts | None = Field(
+        description="Texts that live traffic is compared with; null if there are none."
+    )
+    golden_difference: float | None = Field(
+        description="Largest difference of the golden texts' scores to those at export; null until they were checked."
+    )
+    cpu: CpuFacts
+    threads: ThreadFacts
+    engine: EngineFacts | None = Field(description="What computes the model; null until that is known.")
+
+
+def router(lifecycle: Lifecycle) -> APIRouter:
+    """The endpoints that say how the process is."""
+    routes = APIRouter(tags=["operation"])
+
+    @routes.get("/health")
+    async def health() -> Health:
+        """Whether the process answers; says nothing about the model."""
+        return Health(status="healthy")
+
+    @routes.get("/livez")
+    async def livez() -> Health:
+        """For the liveness probe: a process that does not answer this should be restarted."""
+        return Health(status="healthy")
+
+    @routes.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready; `status` says why."}})
+    async def readyz(response: Response) -> Readiness:
+        """For the readiness probe: 503 until the model is loaded, checked and warm, and again from SIGTERM on."""
+        if lifecycle.status != "ready":
+            response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+        return Readiness(status=lifecycle.status)
+
+    @routes.get("/model/info")
+    async def model_info() -> ModelInfo:
+        """The model that answers, and what it runs on."""
+        manifest, profile = lifecycle.package.manifest, lifecycle.package.profile
+        return ModelInfo(
+            name=manifest.name,
+            source=manifest.source.model_dump(),
+            revision=manifest.source.revision,
+            digest=lifecycle.package.digest,
+            licence=manifest.licence,
+            labels=manifest.labels,
+            max_tokens=manifest.max_tokens,
+            window_tokens=manifest.window_tokens,
+            window_overlap=manifest.window_overlap,
+            max_windows=manifest.max_windows,
+            quantisation=manifest.quantisation,
+            accuracy=manifest.accuracy,
+            calibration=manifest.calibration,
+            unclear_below=manifest.unclear_below,
+            intended_use=manifest.intended_use,
+            profile=None if profile is None else ProfileFacts(data=profile.data, texts=profile.texts),
+            golden_difference=lifecycle.golden_difference,
+            cpu=CpuFacts(name=cpu_name(), flags=cpu_flags()),
+            threads=ThreadFacts(**asdict(lifecycle.plan)),
+            engine=EngineFacts(name=lifecycle.engine[0], reason=lifecycle.engine[1]) if lifecycle.engine else None,
+        )
+
+    return routes

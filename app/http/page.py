@@ -1,0 +1,57 @@
+"""The page at `/` and the API's at `/docs`: static files, nothing from elsewhere."""
+
+from pathlib import Path
+from typing import Any
+
+import fastapi_swagger
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+
+FOLDER = Path(__file__).parent / "static"
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # ask each time: after an upgrade no browser may mix old files with new ones
+}
+
+
+class FreshFiles(StaticFiles):
+    """Static files with the page's headers."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """The file, or 304 where the browser has it."""
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(HEADERS)
+        return response
+
+
+files = FreshFiles(directory=FOLDER, packages=[(fastapi_swagger.__name__, "resources")])
+
+
+def router(*, docs: bool) -> APIRouter:
+    """Pages whose links are all relative, so that they work under any prefix."""
+    routes = APIRouter(include_in_schema=False)
+    html = (FOLDER / "index.html").read_text(encoding="utf-8")
+    if not docs:
+        html = html.replace('href="docs"', 'href="openapi.json"')
+
+    @routes.get("/")
+    async def page(request: Request) -> Response:
+        """A text box whose lines are scored as you type."""
+        root = request.scope["root_path"]
+        if root and request.scope["raw_path"] == root.encode():  # without the slash, links would lead beside it
+            return RedirectResponse(f"{root}/", headers=HEADERS)
+        return HTMLResponse(html, headers=HEADERS)
+
+    if docs:
+
+        @routes.get("/docs")
+        async def swagger(request: Request) -> Response:
+            """The API by Swagger UI, which shows and tries what `/openapi.json` says."""
+            if request.scope["raw_path"].endswith(b"/"):
+                return RedirectResponse("../docs", headers=HEADERS)
+            return FileResponse(FOLDER / "docs.html", headers=HEADERS)
+
+    return routes

@@ -1,0 +1,200 @@
+"""Predictions, in whatever protocol they are asked for: texts in, labels with their scores out.
+
+The whole way of a request is `Predict.__call__`. It stands in front of FastAPI, which only describes it in
+`/openapi.json`, and inside whatever the application is wrapped in: FastAPI's router, dependencies and response models
+would cost more than a cache hit itself.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.errors import AppError, InvalidRequest
+from app.http.body import Bodies
+from app.http.compression import PACKED_FROM_BYTES, PACKED_HEADERS, packed, unpacked
+from app.http.observe import PATH, Exchange
+from app.http.protocols.huggingface import HuggingFace
+from app.http.protocols.inference import REFUSALS, InferenceProtocol, inlined
+from app.http.protocols.native import Native
+from app.http.protocols.tei import Tei, TeiError, TeiRequest, TeiResponse
+from app.http.protocols.v2 import MODEL, MODEL_VERSION, V2, VERSION
+from app.http.schemas import MAX_FAULTS, ErrorResponse, PredictRequest, PredictResponse, detail
+from app.lifecycle import Lifecycle
+from app.scoring.memory import Answer
+from app.scoring.scorer import Scorer
+from app.telemetry.metrics import PARSE_SECONDS, SERIALISE_SECONDS
+
+TEI_INPUTS = re.compile(rb'"inputs"\s*:')
+"""The key that tells TEI's bodies from ours."""
+HEADERS = {
+    "X-Cache": {"description": "Texts answered from the cache / all texts.", "schema": {"type": "string"}},
+    "X-Truncated": {
+        "description": "Indices of the texts that were longer than the model reads and were cut; absent if none.",
+        "schema": {"type": "string"},
+    },
+}
+RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"headers": HEADERS},
+    401: {"model": ErrorResponse | TeiError, "description": "No API key that is known, where keys are asked for."},
+    **{
+        status: {"model": ErrorResponse | TeiError, "description": description}
+        | ({"headers": RETRY_AFTER} if status in (429, 503) else {})
+        for status, description in REFUSALS.items()
+    },
+}
+
+
+class Predict:
+    """Middleware that answers predictions; everything else goes on to the router."""
+
+    def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle, schema: type[PredictRequest]) -> None:
+        settings, manifest = lifecycle.settings, lifecycle.package.manifest
+        self._app = app
+        self._lifecycle = lifecycle
+        self._log_texts = settings.log_texts
+        self._max_body_bytes = settings.max_body_bytes
+        self._bodies = Bodies(lifecycle)
+        self._native = Native(schema, manifest.labels)
+        self._tei = Tei(schema, manifest.labels)
+        protocols: dict[str, InferenceProtocol] = {
+            PATH: self._native,
+            "/": HuggingFace(schema, manifest.labels),
+            **{
+                template.format(name=manifest.name, version=VERSION): V2(template, schema, manifest)
+                for template in (MODEL + "/infer", MODEL_VERSION + "/infer")
+            },
+        }
+        self._protocols = {path + slash: protocols[path] for path in protocols for slash in ("", "/")}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises ClientDisconnect when the client leaves before its answer is there."""
+        protocol = self._protocols.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if protocol is None:
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = protocol
+        exchange: Exchange = scope["state"]["exchange"]
+        try:
+            body = await self._bodies.read(exchange.headers, receive)
+            began = perf_counter()
+            try:
+                request, respond = protocol.parse(body, exchange.headers)
+            except InvalidRequest as exc:
+                body, protocol = self._second_look(body, protocol, exchange.headers, exc)
+                request, respond = protocol.parse(body, exchange.headers)
+            PARSE_SECONDS.observe(perf_counter() - began)
+            scorer = self._lifecycle.scorer or await self._wait_for_scorer(body)
+            scored = scorer.recall(request.text, exchange.span, request.truncation)
+            if scored.missing:
+                await scorer.ask_redis(scored)
+            if scored.missing:
+                async with client_waits(receive):
+                    await scorer.ask_model(scored)
+            answers = [scored.answers[key] for key in scored.keys]
+            if request.truncation == "error":
+                refuse_truncated(answers)
+        except AppError as refusal:
+            exchange.span.set_attribute("valence.rejected", refusal.reason)
+            await protocol.refused(refusal)(scope, receive, send)
+            return
+        began = perf_counter()
+        self._lifecycle.served.add(scored.keys, answers, protocol.name)
+        exchange.fields = {"texts": len(answers), "cache_hits": scored.hits, "protocol": protocol.name}
+        if self._log_texts:
+            exchange.fields["text"] = request.text
+        body, own_headers = respond(answers)
+        headers = [*own_headers, (b"x-cache", b"%d/%d" % (scored.hits, len(answers)))]
+        if truncated := [b"%d" % index for index, answer in enumerate(answers) if answer.truncated]:
+            headers.append((b"x-truncated", b",".join(truncated)))
+        if len(body) >= PACKED_FROM_BYTES and (smaller := packed(body, exchange.headers)):
+            body = smaller
+            headers += PACKED_HEADERS
+        headers.append((b"content-length", b"%d" % len(body)))
+        SERIALISE_SECONDS.observe(perf_counter() - began)
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _wait_for_scorer(self, body: bytes) -> Scorer:
+        with self._bodies.held(body):
+            return await self._lifecycle.wait_for_scorer()
+
+    def _second_look(
+        self, body: bytes, protocol: InferenceProtocol, headers: Mapping[bytes, bytes], exc: InvalidRequest
+    ) -> tuple[bytes, InferenceProtocol]:
+        """A body that is no request of its protocol, unpacked, or the same and the protocol that it is of.
+
+        Plain requests of our own, which most are, need not be asked for either. Raises `exc` where there is neither.
+        """
+        text = unpacked(body, headers, self._max_body_bytes)
+        if protocol is self._native and TEI_INPUTS.search(text):
+            return text, self._tei
+        if text is body:
+            raise exc
+        return text, protocol
+
+
+def refuse_truncated(answers: Sequence[Answer]) -> None:
+    """Raises InvalidRequest that names the texts that have more tokens than the model reads, if there are any."""
+    msg = 'the text has more than the model\'s {} tokens, and `truncation` is "error"'
+    details = [
+        detail("too_many_tokens", ["text", index], msg.format(answer.tokens))
+        for index, answer in enumerate(answers)
+        if answer.truncated
+    ]
+    if details:
+        raise InvalidRequest(details[:MAX_FAULTS])
+
+
+def router(schema: type[PredictRequest]) -> APIRouter:
+    """What `/openapi.json` says of `Predict`, which answers before this route is asked."""
+    routes = APIRouter(tags=["prediction"])
+    either = {"anyOf": [inlined(schema), inlined(TeiRequest)]}
+    body = {"required": True, "content": {"application/json": {"schema": either}}}
+
+    @routes.post(
+        PATH,
+        response_model=PredictResponse | TeiResponse,
+        responses=RESPONSES,
+        openapi_extra={"requestBody": body},
+    )
+    async def predict() -> None:
+        """Classify texts.
+
+        Texts longer than the model reads are cut, and `X-Truncated` names them. With `inputs` instead of `text` it
+        is Text Embeddings Inference that is spoken, errors included.
+        """
+
+    return routes
+
+
+@asynccontextmanager
+async def client_waits(receive: Receive) -> AsyncIterator[None]:
+    """Cancel what is done within when the client closes its connection, and raise ClientDisconnect."""
+    working = asyncio.current_task()
+    assert working is not None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        working.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not gone or working.uncancel():  # somebody else has cancelled this request
+            raise
+        raise ClientDisconnect from None
+    finally:
+        watcher.cancel()

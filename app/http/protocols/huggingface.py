@@ -1,0 +1,95 @@
+"""Hugging Face's inference API for text classification (https://huggingface.co/docs/api-inference): `POST /`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, Strict
+from starlette.responses import Response
+
+from app.errors import AppError
+from app.http.protocols.inference import (
+    JSON_TYPE,
+    REFUSALS,
+    Function,
+    Header,
+    Respond,
+    inlined,
+    label_scores,
+    sentences,
+    single_texts,
+)
+from app.http.protocols.native import checked
+from app.http.protocols.tei import Inputs
+from app.http.refusals import refused
+from app.http.schemas import MAX_TOP_K, LabelScore, PredictRequest, read
+from app.scoring.memory import Answer
+
+
+class HuggingFaceParameters(BaseModel):
+    """What callers choose."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    top_k: Annotated[int, Strict(), Field(ge=1, le=MAX_TOP_K)] | None = None
+    """Labels that are answered of each text. Null: all."""
+    function_to_apply: Function | None = None
+    """What makes scores of the network's logits. Null: what the model was trained with."""
+
+
+class HuggingFaceRequest(BaseModel):
+    """What `huggingface_hub.InferenceClient.text_classification` sends."""
+
+    inputs: Inputs
+    parameters: HuggingFaceParameters | None = None
+
+
+class HuggingFaceError(BaseModel):
+    """Its shape of errors."""
+
+    error: str
+
+
+class HuggingFace:
+    """`POST /`."""
+
+    name = "huggingface"
+    path = "/"
+
+    def __init__(self, schema: type[PredictRequest], labels: Sequence[str]) -> None:
+        self._schema = schema
+        self._labels = labels
+
+    def parse(self, body: bytes, _: Mapping[bytes, bytes]) -> tuple[PredictRequest, Respond]:
+        """Its fields -> ours; one text alone is answered as a list of one, as its client asks for."""
+        asked = read(HuggingFaceRequest, body)
+        chosen = asked.parameters or HuggingFaceParameters()
+        request = checked(self._schema, single_texts(asked.inputs))
+
+        def respond(answers: Sequence[Answer]) -> tuple[bytes, Sequence[Header]]:
+            predictions = [
+                label_scores(self._labels, answer, chosen.top_k, chosen.function_to_apply) for answer in answers
+            ]
+            return orjson.dumps(predictions), (JSON_TYPE,)
+
+        return request, respond
+
+    def refused(self, exc: AppError) -> Response:
+        """One sentence."""
+        return refused(exc, {"error": sentences(exc)})
+
+
+def router() -> APIRouter:
+    """What `/openapi.json` says of it: `Predict` answers before this route is asked."""
+    routes = APIRouter(tags=["Hugging Face"])
+    errors: dict[int | str, dict[str, Any]] = {
+        status: {"model": HuggingFaceError, "description": description} for status, description in REFUSALS.items()
+    }
+    body = {"required": True, "content": {"application/json": {"schema": inlined(HuggingFaceRequest)}}}
+
+    @routes.post("/", response_model=list[list[LabelScore]], responses=errors, openapi_extra={"requestBody": body})
+    async def classify() -> None:
+        """Classify texts, as `huggingface_hub.InferenceClient(...).text_classification` asks for it."""
+
+    return routes

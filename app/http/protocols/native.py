@@ -1,0 +1,98 @@
+"""Our own API: `{"text": [...]}` in, every label with its score out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+from pydantic_core import from_json
+from starlette.responses import Response
+
+from app.errors import AppError, InvalidRequest, TooLarge
+from app.http.observe import PATH
+from app.http.protocols.inference import JSON_TYPE, Respond, chosen_scores
+from app.http.refusals import refused
+from app.http.schemas import PredictRequest, detail, invalid
+from app.scoring.memory import Answer
+
+KEY, ESCAPED_E, ESCAPED_T_OR_X = b'"text"', b"\\u0065", b"\\u007"
+"""The schema's one key that each body has, and what every other spelling of it holds."""
+JSON_HEADERS = (JSON_TYPE,)
+
+
+class Native:
+    """`POST /predict`."""
+
+    name = "valence"
+    path = PATH
+
+    def __init__(self, schema: type[PredictRequest], labels: Sequence[str]) -> None:
+        self._schema = schema
+        self._labels = labels
+
+    def parse(self, body: bytes, _: Mapping[bytes, bytes]) -> tuple[PredictRequest, Respond]:
+        """The request of a body, whatever its content type says.
+
+        Raises TooLarge for too many texts, and InvalidRequest with the place of each fault for anything else.
+        """
+        try:
+            request = self._schema.model_validate_json(body)
+        except ValidationError as exc:
+            refusal = invalid(exc, body)
+            if refusal.details[0]["type"] not in ("json_invalid", "byte_order_mark"):
+                refuse_many(from_json(body), self._schema.max_texts)
+            raise refusal from exc
+        plain = len(request.model_fields_set) == 1
+        if not plain or body.count(KEY) != 1 or ESCAPED_E in body or ESCAPED_T_OR_X in body:  # then look closer
+            _refuse_twice(body)
+        return request, self._every_label if plain else partial(self._chosen, request)
+
+    def refused(self, exc: AppError) -> Response:
+        """The one shape of our errors."""
+        return refused(exc)
+
+    def _every_label(self, answers: Sequence[Answer]) -> tuple[bytes, Sequence[tuple[bytes, bytes]]]:
+        names = self._labels
+        predictions = [
+            [{"label": names[label], "score": score} for label, score in zip(answer.labels, answer.scores, strict=True)]
+            for answer in answers
+        ]
+        return orjson.dumps({"predictions": predictions}), JSON_HEADERS
+
+    def _chosen(
+        self, request: PredictRequest, answers: Sequence[Answer]
+    ) -> tuple[bytes, Sequence[tuple[bytes, bytes]]]:
+        return orjson.dumps({"predictions": chosen_scores(self._labels, request, answers)}), JSON_HEADERS
+
+
+def checked(schema: type[PredictRequest], texts: list[Any], **options: Any) -> PredictRequest:
+    """What another protocol asks for, as a request of our own. Raises TooLarge or InvalidRequest, as `parse` does."""
+    value = {"text": texts, **options}
+    try:
+        return schema.model_validate(value)
+    except ValidationError as exc:
+        refuse_many(value, schema.max_texts)
+        raise invalid(exc) from exc
+
+
+def refuse_many(value: Any, max_texts: int) -> None:
+    """Raises TooLarge for too many texts, whatever else is wrong with them."""
+    texts = value.get("text") if isinstance(value, dict) else None
+    if isinstance(texts, list) and len(texts) > max_texts:
+        msg = f"{len(texts)} texts exceed the limit of {max_texts} (VALENCE_MAX_TEXTS)"
+        raise TooLarge(msg, loc=["body", "text"])
+
+
+def _refuse_twice(body: bytes) -> None:
+    """Raises InvalidRequest for a key that is there twice: which of its values counts is each parser's own choice."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        for key in keys:  # few: the schema has refused all others
+            if (times := keys.count(key)) > 1:
+                raise InvalidRequest([detail("duplicate_key", [key], f"this key is there {times} times")])
+        return dict(pairs)
+
+    json.loads(body, object_pairs_hook=once)

@@ -1,0 +1,128 @@
+"""Hugging Face's Text Embeddings Inference (https://huggingface.github.io/text-embeddings-inference): classification.
+
+A flat list is a list of texts here. TEI itself reads a flat list of two as a pair, for models that take two.
+"""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter
+from pydantic import BaseModel, WithJsonSchema
+from starlette.responses import Response
+
+from app.errors import AppError
+from app.http.observe import PATH
+from app.http.protocols.inference import JSON_TYPE, Header, Respond, chosen_scores, sentences, single_texts
+from app.http.protocols.native import checked
+from app.http.refusals import refused
+from app.http.schemas import LabelScore, PredictRequest, read
+from app.lifecycle import Lifecycle
+from app.scoring.memory import Answer
+
+TEXT = {"type": "string"}
+ONE_TEXT = {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 1}
+INPUTS = {
+    "anyOf": [TEXT, {"type": "array", "items": {"anyOf": [TEXT, ONE_TEXT]}, "minItems": 1}],
+    "description": "One text, or a list of texts, each alone or in a list of its own; within the limits of `text`.",
+}
+Inputs = Annotated[str | list[Any], WithJsonSchema(INPUTS)]
+ERROR_TYPES = {
+    HTTPStatus.TOO_MANY_REQUESTS: "Overloaded",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Unhealthy",
+    HTTPStatus.GATEWAY_TIMEOUT: "Backend",
+}
+
+
+class TeiRequest(BaseModel):
+    """What TEI's clients send."""
+
+    inputs: Inputs
+    truncate: bool | None = None
+    """Whether a text that is too long is cut, as it is by default, or refused."""
+    truncation_direction: Literal["Left", "Right", "left", "right"] = "Right"
+    """Which end is cut."""
+    raw_scores: bool = False
+    """Whether scores are logits."""
+
+
+class TeiError(BaseModel):
+    """TEI's shape of errors."""
+
+    error: str
+    error_type: Literal["Unhealthy", "Backend", "Overloaded", "Validation"]
+
+
+class TeiInfo(BaseModel):
+    """What serves, as TEI tells it."""
+
+    model_id: str
+    model_sha: str | None
+    model_dtype: str
+    model_type: dict[Literal["classifier"], dict[Literal["id2label", "label2id"], dict[str, Any]]]
+    max_concurrent_requests: int
+    max_input_length: int
+    max_batch_tokens: int
+    max_client_batch_size: int
+    auto_truncate: bool
+    version: str
+
+
+class Tei:
+    """`POST /predict` with `inputs`."""
+
+    name = "tei"
+    path = PATH
+
+    def __init__(self, schema: type[PredictRequest], labels: Sequence[str]) -> None:
+        self._schema = schema
+        self._labels = labels
+
+    def parse(self, body: bytes, _: Mapping[bytes, bytes]) -> tuple[PredictRequest, Respond]:
+        """TEI's fields -> ours; one text alone is answered without the outer list."""
+        asked = read(TeiRequest, body)
+        cut = "start" if asked.truncation_direction.lower() == "left" else "end"
+        truncation = "error" if asked.truncate is False else cut
+        options = {"truncation": truncation, "raw_scores": asked.raw_scores}
+        request = checked(self._schema, single_texts(asked.inputs), **options)
+        alone = isinstance(asked.inputs, str)
+
+        def respond(answers: Sequence[Answer]) -> tuple[bytes, Sequence[Header]]:
+            predictions = chosen_scores(self._labels, request, answers)
+            return orjson.dumps(predictions[0] if alone else predictions), (JSON_TYPE,)
+
+        return request, respond
+
+    def refused(self, exc: AppError) -> Response:
+        """TEI's shape: a sentence and a kind."""
+        return refused(exc, {"error": sentences(exc), "error_type": ERROR_TYPES.get(exc.status, "Validation")})
+
+
+TeiResponse = list[LabelScore] | list[list[LabelScore]]
+"""Of one text alone, or of each text."""
+
+
+def router(lifecycle: Lifecycle, version: str) -> APIRouter:
+    """`GET /info`."""
+    routes = APIRouter(tags=["TEI"])
+
+    @routes.get("/info")
+    async def info() -> TeiInfo:
+        """What serves, in the words of Text Embeddings Inference."""
+        manifest, settings = lifecycle.package.manifest, lifecycle.settings
+        names = {str(index): label for index, label in enumerate(manifest.labels)}
+        return TeiInfo(
+            model_id=manifest.name,
+            model_sha=manifest.source.revision,
+            model_dtype=str(manifest.quantisation.get("scheme", "float32")),
+            model_type={"classifier": {"id2label": names, "label2id": {name: int(i) for i, name in names.items()}}},
+            max_concurrent_requests=settings.max_connections,
+            max_input_length=manifest.max_tokens,
+            max_batch_tokens=settings.max_batch_tokens,
+            max_client_batch_size=settings.max_texts,
+            auto_truncate=True,
+            version=version,
+        )
+
+    return routes

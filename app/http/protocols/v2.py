@@ -1,0 +1,184 @@
+"""The Open Inference Protocol, version 2, over HTTP (https://github.com/kserve/open-inference-protocol).
+
+With Triton's binary tensors: behind the JSON, whose length the header `Inference-Header-Content-Length` tells, a BYTES
+tensor is one element after the other, each with its length in front, four bytes, little-endian.
+"""
+
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+from pydantic import BaseModel, Field, NonNegativeInt
+from starlette.responses import Response
+
+from app.errors import AppError, InvalidRequest, TooLarge
+from app.http.protocols.inference import JSON_TYPE, Header, Respond, chosen_scores, sentences
+from app.http.protocols.native import checked
+from app.http.refusals import refused
+from app.http.schemas import PredictRequest, detail, read
+from app.model.package import Manifest
+from app.scoring.memory import Answer
+
+MODEL, MODEL_VERSION = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
+VERSION = "1"
+"""Of the model: there is one at a time."""
+JSON_LENGTH = b"inference-header-content-length"
+OCTETS: Header = (b"content-type", b"application/octet-stream")
+OPTIONS = "top_k", "raw_scores", "truncation"
+"""Our own options, which are parameters here."""
+MAX_TENSORS, MAX_DIMENSIONS = 16, 8
+
+
+class Tensor(BaseModel):
+    """Texts: BYTES of any shape, in `data` or, where `binary_data_size` is a parameter, behind the JSON."""
+
+    name: str
+    shape: list[NonNegativeInt] = Field(max_length=MAX_DIMENSIONS)
+    datatype: str
+    parameters: dict[str, Any] = {}
+    data: list[Any] | None = None
+
+
+class WantedOutput(BaseModel):
+    """An output that is asked for; `binary_data` in its parameters says how."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class V2Request(BaseModel):
+    """What is asked of a model."""
+
+    id: str | None = None
+    parameters: dict[str, Any] = {}
+    """`top_k`, `raw_scores` and `truncation` as in our own API; `binary_data_output`; others are ignored."""
+    inputs: list[Tensor] = Field(min_length=1, max_length=MAX_TENSORS)
+    outputs: list[WantedOutput] = Field([], max_length=MAX_TENSORS)
+
+
+class V2:
+    """`POST /v2/models/{name}/infer`, with and without a version."""
+
+    name = "v2"
+
+    def __init__(self, path: str, schema: type[PredictRequest], manifest: Manifest) -> None:
+        self.path = path
+        self._schema = schema
+        self._labels = manifest.labels
+        self._model = manifest.name
+
+    def parse(self, body: bytes, headers: Mapping[bytes, bytes]) -> tuple[PredictRequest, Respond]:
+        """Its tensors -> texts. Raises InvalidRequest or TooLarge."""
+        header, binary = _split(body, headers)
+        asked = read(V2Request, header)
+        options = {name: asked.parameters[name] for name in OPTIONS if name in asked.parameters}
+        texts = _texts(asked.inputs, binary, self._schema.max_texts)
+        request = checked(self._schema, texts, **options)
+        wanted = _wanted(asked)
+
+        def respond(answers: Sequence[Answer]) -> tuple[bytes, Sequence[Header]]:
+            rows = chosen_scores(self._labels, request, answers)
+            head = {"model_name": self._model, "model_version": VERSION}
+            return _response(head if asked.id is None else head | {"id": asked.id}, rows, wanted)
+
+        return request, respond
+
+    def refused(self, exc: AppError) -> Response:
+        """One sentence."""
+        return refused(exc, {"error": sentences(exc)})
+
+
+def _split(body: bytes, headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
+    """JSON and what stands behind it."""
+    told = headers.get(JSON_LENGTH)
+    if told is None:
+        return body, b""
+    if not told.isdigit() or len(told) > len(str(len(body))) or int(told) > len(body):
+        msg = f"Inference-Header-Content-Length should be a number of bytes of the body, which has {len(body)}"
+        raise InvalidRequest([detail("json_length", [], msg)])
+    return body[: int(told)], body[int(told) :]
+
+
+def _texts(inputs: list[Tensor], binary: bytes, max_texts: int) -> list[Any]:
+    """The elements of the one tensor of BYTES."""
+    if len(inputs) != 1 or inputs[0].datatype != "BYTES":
+        found = ", ".join(f"{tensor.name[:64]!r} ({tensor.datatype[:16]})" for tensor in inputs)
+        raise _wrong("inputs", f"there should be one tensor, of BYTES, got {found}")
+    (tensor,) = inputs
+    count = math.prod(tensor.shape)
+    if count > max_texts:
+        raise TooLarge(f"{count} texts exceed the limit of {max_texts} (VALENCE_MAX_TEXTS)", loc=["body", "inputs"])
+    if (size := tensor.parameters.get("binary_data_size")) is not None:
+        if size != len(binary):
+            raise _wrong("binary_data_size", f"{len(binary)} bytes stand behind the JSON: another number is told")
+        texts = list(_elements(binary, max_texts + 1))
+    elif binary or tensor.data is None:
+        raise _wrong("data", "the texts stand neither in `data` nor, with `binary_data_size`, behind the JSON")
+    else:
+        texts = [text for row in tensor.data for text in (row if isinstance(row, list) else [row])]
+    if len(texts) != count:
+        raise _wrong("shape", f"the shape is of {count} texts, the data of {len(texts)}")
+    return texts
+
+
+def _elements(binary: bytes, most: int) -> Iterator[str]:
+    """At most so many elements of a BYTES tensor."""
+    start = 0
+    while start < len(binary) and most:
+        length = int.from_bytes(binary[start : start + 4], "little")
+        end = start + 4 + length
+        if end > len(binary):
+            raise _wrong("binary_data", f"the element at byte {start} has {length} bytes: more than there are")
+        try:
+            yield binary[start + 4 : end].decode()
+        except UnicodeDecodeError as exc:
+            raise _wrong("binary_data", f"the element at byte {start} is not UTF-8") from exc
+        start, most = end, most - 1
+
+
+def _wanted(asked: V2Request) -> dict[str, bool]:
+    """The outputs that are asked for, or all, and whether each is to be binary."""
+    binary = asked.parameters.get("binary_data_output") is True
+    if not asked.outputs:
+        return {"labels": binary, "scores": binary}
+    for output in asked.outputs:
+        if output.name not in ("labels", "scores"):
+            raise _wrong("outputs", f"there is no output {output.name[:64]!r}: there are 'labels' and 'scores'")
+    return {output.name: output.parameters.get("binary_data", binary) is True for output in asked.outputs}
+
+
+def _response(
+    head: dict[str, Any], rows: list[list[dict[str, Any]]], wanted: dict[str, bool]
+) -> tuple[bytes, Sequence[Header]]:
+    """`rows` has the labels and scores of each text; both tensors are of shape (texts, labels)."""
+    outputs: list[dict[str, Any]] = []
+    tail = b""
+    for name, binary in wanted.items():
+        values = [item["label" if name == "labels" else "score"] for row in rows for item in row]
+        output: dict[str, Any] = {
+            "name": name,
+            "datatype": "BYTES" if name == "labels" else "FP32",
+            "shape": [len(rows), len(rows[0])],
+        }
+        if binary:
+            packed = _packed_labels(values) if name == "labels" else np.array(values, "<f4").tobytes()
+            output["parameters"] = {"binary_data_size": len(packed)}
+            tail += packed
+        else:
+            output["data"] = values
+        outputs.append(output)
+    json = orjson.dumps({**head, "outputs": outputs})
+    if not tail:
+        return json, (JSON_TYPE,)
+    return json + tail, (OCTETS, (JSON_LENGTH, b"%d" % len(json)))
+
+
+def _packed_labels(labels: Sequence[str]) -> bytes:
+    return b"".join(struct.pack("<I", len(label.encode())) + label.encode() for label in labels)
+
+
+def _wrong(place: str, msg: str) -> InvalidRequest:
+    return InvalidRequest([detail("tensor", [place], msg)])

@@ -1,0 +1,142 @@
+"""The JSON of predictions and of errors, with its limits: what `/openapi.json` shows is what is checked."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    Strict,
+    StringConstraints,
+    ValidationError,
+    create_model,
+)
+from pydantic.config import JsonDict
+from pydantic_core import ErrorDetails
+
+from app.errors import ErrorDetail, InvalidRequest
+from app.model.tokenizer import Truncation
+
+EXAMPLE_REQUEST: JsonDict = {"text": ["I hate you.", "I love you."]}
+MAX_TOP_K = 100_000
+MAX_FAULTS = 128
+"""Faults that one answer lists."""
+BYTE_ORDER_MARKS = b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"
+VISIBLE = (
+    r"[^\s"
+    "\0-\x1f\x7f-\xa0\xad"  # controls, soft hyphen
+    "\u034f\u061c\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202f\u205f-\u206f\ufeff\ufff0-\ufffb"  # zero width
+    "\u115f\u1160\u2800\u3164\uffa0"  # fillers of Hangul and Braille
+    "\ufe00-\ufe0f\U000e0000-\U000e0fff]"  # variation selectors and tags, without what they would vary
+)
+"""A character that can be seen: a text without one is blank."""
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class PredictRequest(BaseModel):
+    """Texts to classify. `predict_request` makes the subclass that knows the limits."""
+
+    model_config = ConfigDict(
+        extra="forbid", use_attribute_docstrings=True, json_schema_extra={"examples": [EXAMPLE_REQUEST]}
+    )
+
+    text: list[str]
+    top_k: Annotated[int, Strict(), Field(ge=1, le=MAX_TOP_K)] | None = None
+    """Labels that are answered of each text, those with the highest scores. Null: all."""
+    raw_scores: Annotated[bool, Strict()] = False
+    """Whether scores are the network's logits, of any size, instead of being between 0 and 1."""
+    truncation: Truncation = "end"
+    """What is cut of a text that is longer than the model's tokens; `error` refuses it."""
+    max_texts: ClassVar[int]
+
+
+class LabelScore(BaseModel):
+    """One label and how sure the model is of it."""
+
+    label: str
+    score: float = Field(description="Between 0 and 1; of any size where `raw_scores` is asked for.")
+
+
+class PredictResponse(BaseModel):
+    """For each text, in the order of the request: every label, highest score first."""
+
+    predictions: list[list[LabelScore]]
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "predictions": [
+                        [{"label": "NEGATIVE", "score": 0.9993}, {"label": "POSITIVE", "score": 0.0007}],
+                        [{"label": "POSITIVE", "score": 0.9998}, {"label": "NEGATIVE", "score": 0.0002}],
+                    ]
+                }
+            ]
+        }
+    )
+
+
+class ErrorItem(BaseModel):
+    """One thing that is wrong: a stable type, the place in the request, and a sentence."""
+
+    type: str
+    loc: list[str | int]
+    msg: str
+
+
+class ErrorResponse(BaseModel):
+    """The one shape of every error body."""
+
+    detail: list[ErrorItem]
+
+
+def predict_request(*, max_texts: int, max_text_characters: int) -> type[PredictRequest]:
+    """The request model with these limits: at most `max_texts` texts of at most `max_text_characters` characters.
+
+    The first wrong text is enough: half a million of them must not become half a million messages.
+    """
+    characters = StringConstraints(strict=True, min_length=1, max_length=max_text_characters, pattern=VISIBLE)
+    rules = Strict(), FailFast(), Field(min_length=1, max_length=max_texts)
+    texts = Annotated[list[Annotated[str, characters]], *rules]
+    field = Field(description=f"1 to {max_texts} texts of 1 to {max_text_characters} characters, none of them blank.")
+    request = create_model("PredictRequest", __base__=PredictRequest, __doc__="Texts to classify.", text=(texts, field))
+    request.max_texts = max_texts
+    return request
+
+
+def read(model: type[_Model], body: bytes) -> _Model:
+    """JSON -> `model`. Raises InvalidRequest with the place of each fault."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as exc:
+        raise invalid(exc, body) from exc
+
+
+def invalid(exc: ValidationError, body: bytes = b"") -> InvalidRequest:
+    """What pydantic says of a body, with the place of each fault."""
+    if exc.error_count() > MAX_FAULTS:  # to list them takes time: a body of 1 MiB can hold 100,000 unknown fields
+        return InvalidRequest([detail("extra_forbidden", [], f"{exc.error_count()} fields that are unknown")])
+    if body.startswith(BYTE_ORDER_MARKS):
+        msg = "the body begins with a byte order mark: it should be UTF-8 without one"
+        return InvalidRequest([detail("byte_order_mark", [], msg)])
+    return InvalidRequest([_described(error) for error in exc.errors(include_url=False)])
+
+
+def _described(error: ErrorDetails) -> ErrorDetail:
+    """Pydantic's fault, but for the limits, which are named by their settings."""
+    context: dict[str, Any] = error.get("ctx", {})
+    match error["type"]:
+        case "string_too_long":
+            limit = f"the limit of {context['max_length']} (VALENCE_MAX_TEXT_CHARACTERS)"
+            return detail("text_too_long", error["loc"], f"{len(error['input'])} characters exceed {limit}")
+        case "string_too_short" | "string_pattern_mismatch":
+            return detail("blank_text", error["loc"], "a blank text has no sentiment")
+    return detail(error["type"], error["loc"], error["msg"])
+
+
+def detail(kind: str, loc: Sequence[str | int], msg: str) -> ErrorDetail:
+    """One fault of a body."""
+    return {"type": kind, "loc": ["body", *loc], "msg": msg}

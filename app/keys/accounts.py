@@ -1,0 +1,89 @@
+"""Every caller: found by a key, and kept as the file says, which may change at any time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from pathlib import Path
+
+import structlog
+
+from app.keys.account import Account
+from app.keys.file import read_keys
+from app.keys.shared import SharedUsage
+from app.settings import SettingsError
+
+PERIOD_SECONDS = 1.0
+"""How far behind the file and the other pods are."""
+
+log = structlog.get_logger()
+
+
+class Accounts:
+    """Reads the file at once, and raises SettingsError where it can't be used; later, a wrong file changes nothing."""
+
+    def __init__(self, path: Path, redis_url: str | None) -> None:
+        self._path = path
+        self._by_name: dict[str, Account] = {}
+        self._by_digest: dict[bytes, Account] = {}
+        self._seen = self._state()
+        self._read()
+        self._shared = SharedUsage(redis_url) if redis_url else None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def find(self, key: bytes) -> Account | None:
+        """Whose key this is.
+
+        How long the look-up takes tells nothing of any key: what is compared is the digest, whose bytes nobody chooses.
+        """
+        return self._by_digest.get(sha256(key).digest())
+
+    def start(self) -> None:
+        """Follow the file, and the other pods if there is a Redis."""
+        steps = [self._follow_file, *([self._share] if self._shared else [])]
+        self._tasks = [asyncio.create_task(periodically(step)) for step in steps]
+
+    async def stop(self) -> None:
+        """Tell the other pods what they do not know yet, and end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._shared is not None:
+            await self._shared.close(list(self._by_name.values()))
+
+    async def _share(self) -> None:
+        assert self._shared is not None
+        await self._shared.exchange(list(self._by_name.values()))
+
+    async def _follow_file(self) -> None:
+        state = self._state()
+        if state != self._seen:
+            self._seen = state
+            try:
+                self._read()
+            except SettingsError as exc:
+                log.error("api_keys_not_read", reason=str(exc))  # noqa: TRY400 - the reason is the whole story
+
+    def _state(self) -> object:
+        """What changes with the file; a mounted Secret changes by a symbolic link to another one."""
+        try:
+            found = self._path.stat()
+        except OSError as exc:
+            return exc.errno
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def _read(self) -> None:
+        keys = read_keys(self._path)
+        limits = {key.name: key.limits for key in keys}
+        accounts = {name: self._by_name.get(name) or Account(name) for name in limits}
+        for name, account in accounts.items():
+            account.set_limits(limits[name])
+        self._by_name = accounts
+        self._by_digest = {key.digest: accounts[key.name] for key in keys}
+        log.info("api_keys_read", keys=len(keys), callers=len(accounts))
+
+
+async def periodically(step: Callable[[], Awaitable[None]]) -> None:
+    """Take a step each `PERIOD_SECONDS`, until cancelled."""
+    while True:
+        await asyncio.sleep(PERIOD_SECONDS)
+        await step()

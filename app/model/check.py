@@ -1,0 +1,151 @@
+"""Whether the service can serve a model package: `python -m app.model.check FOLDER`, before anybody relies on it.
+
+Texts that clients may send go through each engine that computes the package here, alone and in batches of every size.
+Prints one line: the engines that passed (exit status 0), or why the package can't be served (1).
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from app.errors import PackageError, one_line
+from app.model.classifier import Classifier, GoldenMismatch
+from app.model.package import Package
+from app.settings import EngineChoice
+
+BATCH_TOLERANCE = 1e-4
+"""Largest difference of a score, alone and in a batch: a cache would freeze whichever came first."""
+LARGEST_BATCH = 16
+"""Every size up to it is tried, and all texts together."""
+MAX_SPECIAL_TOKENS = 16
+"""So many special tokens are tried in texts; some tokenizers have hundreds, all alike."""
+PLAIN = "good"
+DROPPED = "\ufffd"
+"""Visible, so no blank text to the service; BERT's tokenizers drop it, and nothing but special tokens is left."""
+LONG_UNITS = ("good ", "x", "\u597d")
+"""Repeated beyond what any model reads: words, one unbroken word, a script without spaces."""
+LONG_CHARACTERS = 16
+"""Of a long text, for each token that the model reads."""
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class Unservable(Exception):
+    """Why the package can't be served, in one line."""
+
+
+def check(folder: Path) -> list[str]:
+    """Try the package in every engine that computes it here; return their names. Raises Unservable."""
+    try:
+        package = Package(folder)
+    except PackageError as exc:
+        raise Unservable(str(exc)) from exc
+    choices: tuple[EngineChoice, ...] = ("native", "onnxruntime")
+    return [choice for choice in choices if _passes(package, choice)]
+
+
+def _passes(package: Package, choice: EngineChoice) -> bool:
+    """False where the service would leave the package to ONNX Runtime. Raises Unservable."""
+    try:
+        classifier = Classifier(package, choice)
+        classifier.check_golden()
+    except (PackageError, GoldenMismatch) as exc:
+        if choice == "native":
+            return False
+        raise Unservable(str(exc)) from exc
+    _try_texts(classifier)
+    try:
+        classifier.warm_up()
+    except Exception as exc:
+        raise Unservable(f"it can't be warmed up: {one_line(exc)}") from exc
+    return True
+
+
+def special_tokens(tokenizer: Path) -> list[str]:
+    """The tokens of a tokenizer.json that are recognised anywhere in a text, such as [SEP] or </s>."""
+    added = json.loads(tokenizer.read_bytes()).get("added_tokens", [])
+    return [token["content"] for token in islice(added, MAX_SPECIAL_TOKENS)]
+
+
+def _try_texts(classifier: Classifier) -> None:
+    texts = _short_texts(classifier)
+    rows = [_encode(classifier, text) for text in texts]
+    alone = [_scores(classifier, [row], f"the text {text!r}") for row, text in zip(rows, texts, strict=True)]
+    expected = np.concatenate(alone)
+    for index, text in enumerate(texts):  # in pairs, so that the message can name the text
+        _same_in_batch(classifier, rows, expected, [0, index], f"a batch in which one text is {text!r}")
+    for size in range(1, min(LARGEST_BATCH, len(rows)) + 1):
+        for start in range(0, len(rows), size):
+            batch = list(range(start, min(start + size, len(rows))))
+            _same_in_batch(classifier, rows, expected, batch, f"a batch of {len(batch)} texts")
+    _same_in_batch(classifier, rows, expected, list(range(len(rows))), f"a batch of {len(rows)} texts")
+    for unit in LONG_UNITS:
+        long = _encode(classifier, unit * (LONG_CHARACTERS * classifier.encoder.max_tokens))
+        what = f"a text of {len(long)} tokens ({unit!r} repeated)"
+        pair = np.concatenate([expected[:1], _scores(classifier, [long], what)])
+        _same_in_batch(classifier, [rows[0], long], pair, [0, 1], f"a batch with {what}")
+
+
+def _short_texts(classifier: Classifier) -> list[str]:
+    """A plain text, the golden ones, and special tokens where a client may write them."""
+    golden = [item.text for item in classifier.package.manifest.golden]
+    tokens = special_tokens(classifier.package.tokenizer_path)
+    inside = [text for token in tokens for text in (token, f"{PLAIN} {token} {PLAIN}", f"{token}{token}{PLAIN}")]
+    return [PLAIN, DROPPED, *inside, *golden]
+
+
+def _encode(classifier: Classifier, text: str) -> list[int]:
+    shown = repr(text if len(text) <= len(PLAIN) * 16 else f"{text[:32]}...")
+    try:
+        ids = classifier.encoder.encode(text).ids
+    except Exception as exc:
+        raise Unservable(f"the text {shown} can't be tokenised: {one_line(exc)}") from exc
+    if not 0 < len(ids) <= classifier.encoder.max_tokens:
+        raise Unservable(f"the text {shown} has {len(ids)} tokens, not 1 to {classifier.encoder.max_tokens}")
+    return ids
+
+
+def _scores(classifier: Classifier, rows: Sequence[list[int]], what: str) -> FloatArray:
+    """Scores (texts, labels), which must be numbers between 0 and 1."""
+    try:
+        scores = classifier.scores(list(rows))
+    except Exception as exc:
+        raise Unservable(f"{what} fails: {one_line(exc)}") from exc
+    shape = len(rows), len(classifier.package.manifest.labels)
+    if scores.shape != shape:
+        raise Unservable(f"{what} gets scores of shape {list(scores.shape)}, not {list(shape)}")
+    if not ((scores >= 0) & (scores <= 1)).all():  # NaN is neither
+        raise Unservable(f"{what} gets scores that are no numbers between 0 and 1")
+    return scores
+
+
+def _same_in_batch(
+    classifier: Classifier, rows: Sequence[list[int]], expected: FloatArray, batch: Sequence[int], what: str
+) -> None:
+    found = _scores(classifier, [rows[index] for index in batch], what)
+    worst = float(np.abs(found - expected[list(batch)]).max())
+    if worst > BATCH_TOLERANCE:
+        raise Unservable(f"{what} changes a score by {worst:.2g} (allowed: {BATCH_TOLERANCE:g})")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run from the command line with one folder."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m app.model.check FOLDER\n")
+        return 2
+    try:
+        engines = check(Path(arguments[0]))
+    except Unservable as exc:
+        sys.stdout.write(f"{exc}\n")
+        return 1
+    sys.stdout.write(f"can be served, by {' and '.join(engines)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,203 @@
+"""A model package: the folder that `python -m model_export` writes, and what its manifest says.
+
+The two sides share files, not code: this reads only what the service needs, and checks that the files are those that
+were verified at export.
+"""
+
+import hashlib
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError, model_validator
+
+from app.errors import PackageError
+
+FORMAT = 1
+WEIGHTS = "weights.safetensors"
+"""Where the graph's large constants lie in packages that the native engine computes; model.onnx refers to it."""
+PROFILE = "profile.json"
+
+
+class FileFacts(BaseModel):
+    """What a file of the package must be."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int
+
+
+class Golden(BaseModel):
+    """A text and its scores by label as they were at export, on the machine of the export."""
+
+    text: str
+    scores: dict[str, float]
+
+
+class Source(BaseModel):
+    """Where the checkpoint came from."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    revision: str | None = None
+
+
+class Windows(NamedTuple):
+    """What is read of a text: so many windows at most, each with the last `overlap` tokens of the one before."""
+
+    tokens: int
+    """Of one window, special tokens included."""
+    overlap: int
+    most: int
+
+
+class Manifest(BaseModel):
+    """`manifest.json`; facts that the service only passes on stay untyped."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    format: Literal[1]
+    name: str
+    source: Source
+    activation: Literal["softmax", "sigmoid"]
+    labels: list[str] = Field(min_length=2)
+    """Label of each logit column."""
+    max_tokens: int = Field(ge=3)
+    window_tokens: int | None = Field(default=None, ge=16)
+    """A text of more tokens is scored in windows of so many, special tokens included; None: it is cut at max_tokens."""
+    window_overlap: int = Field(default=0, ge=0)
+    """Tokens that a window has in common with the one before."""
+    max_windows: int = Field(default=8, ge=1, le=64)
+    """A text is cut behind so many windows, which bounds what it costs."""
+    inputs: list[str]
+    files: dict[str, FileFacts]
+    golden: list[Golden] = Field(min_length=1)
+    quantisation: dict[str, Any] = {}
+    accuracy: dict[str, Any] | None = None
+    calibration: dict[str, Any] | None = None
+    unclear_below: float | None = Field(default=None, gt=0, lt=1)
+    """A text whose highest score is lower has no clear label."""
+    intended_use: str | None = None
+    licence: str | None = None
+
+    @property
+    def windows(self) -> Windows:
+        """How a text is read; by a package without windows in one of `max_tokens`."""
+        if self.window_tokens is None:
+            return Windows(self.max_tokens, 0, 1)
+        return Windows(self.window_tokens, self.window_overlap, self.max_windows)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.window_tokens is not None and self.window_tokens > self.max_tokens:
+            raise ValueError(f"window_tokens {self.window_tokens} exceeds max_tokens {self.max_tokens}")
+        if self.window_overlap > (self.window_tokens or 0) // 2:
+            raise ValueError(f"window_overlap {self.window_overlap} exceeds half of window_tokens {self.window_tokens}")
+        return self
+
+
+class Histogram(BaseModel):
+    """How often a feature fell into each bin: bin i counts the values v with edges[i - 1] < v <= edges[i]."""
+
+    edges: list[FiniteFloat]
+    counts: list[NonNegativeInt]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if any(low >= high for low, high in pairwise(self.edges)):
+            raise ValueError("edges should rise")
+        if len(self.counts) != len(self.edges) + 1:
+            raise ValueError(f"{len(self.edges)} edges make {len(self.edges) + 1} bins, got {len(self.counts)} counts")
+        return self
+
+
+class Profile(BaseModel):
+    """`profile.json`: the texts that the model is made for, as histograms; what live traffic is compared with."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    format: Literal[1]
+    data: str
+    """Name of the file that held the texts."""
+    texts: int = Field(ge=1)
+    features: dict[Literal["label", "score", "tokens", "unknown_tokens"], Histogram] = Field(min_length=1)
+    """An absent feature is not watched: byte-level tokenizers know every token."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name, histogram in self.features.items():
+            if sum(histogram.counts) != self.texts:
+                raise ValueError(f"{name} counts {sum(histogram.counts)} texts, the profile {self.texts}")
+        return self
+
+
+class Package:
+    """A checked package folder. `digest` names what scores depend on, but for the engine's rounding.
+
+    `weights_path` is None for a package without weights by role, which only ONNX Runtime computes; `profile` is None
+    for one whose traffic can't be watched for drift.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = _read(Manifest, folder / "manifest.json", f"no model package at {folder}")
+        files = self.manifest.files
+        for name in ("model.onnx", "tokenizer.json"):
+            if name not in files:
+                raise PackageError(f"{folder / 'manifest.json'}: names no sha256 for {name}")
+            check_file(folder / name, files[name])
+        self.weights_path = folder / WEIGHTS if WEIGHTS in files else None
+        if self.weights_path is not None:
+            check_file(self.weights_path, files[WEIGHTS])
+        # Without the profile: what traffic is compared with changes no score, and must not empty every cache.
+        joined = "".join(f"{name}:{facts.sha256}\n" for name, facts in sorted(files.items()) if name != PROFILE)
+        if self.manifest.window_tokens is not None:  # of all that the manifest says itself, this alone changes scores
+            joined += "windows:{}:{}:{}\n".format(*self.manifest.windows)
+        self.digest = hashlib.sha256(joined.encode()).hexdigest()
+        self.profile = self._read_profile() if PROFILE in files else None
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX graph."""
+        return self.folder / "model.onnx"
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """The fast tokenizer."""
+        return self.folder / "tokenizer.json"
+
+    def _read_profile(self) -> Profile:
+        path = self.folder / PROFILE
+        check_file(path, self.manifest.files[PROFILE])
+        profile = _read(Profile, path, f"no profile at {path}")
+        label, labels = profile.features.get("label"), self.manifest.labels
+        if label is not None and len(label.counts) != len(labels):
+            raise PackageError(f"{path} counts {len(label.counts)} labels, the model has {len(labels)}")
+        return profile
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _read(model: type[_Model], path: Path, missing: str) -> _Model:
+    """Read a JSON file into `model`. Raises PackageError, which begins with `missing` where there is no such file."""
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except OSError as exc:
+        raise PackageError(f"{missing}: {exc.strerror} ({path.name})") from exc
+    except ValidationError as exc:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in exc.errors()[:3])
+        raise PackageError(f"{path} is not a {model.__name__.lower()} of format {FORMAT}: {faults}") from exc
+
+
+def check_file(path: Path, facts: FileFacts) -> None:
+    """Raise PackageError unless the file is the one that was verified at export."""
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as exc:
+        raise PackageError(f"{path}: {exc.strerror}") from exc
+    if found != facts.sha256:
+        raise PackageError(
+            f"{path} was changed after its export: sha256 {found[:12]}, the manifest says {facts.sha256[:12]}"
+        )

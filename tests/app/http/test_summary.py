@@ -1,0 +1,144 @@
+"""`/metrics/summary`: the same numbers as `/metrics`, cheap however often it is asked for."""
+
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from app.http.summary import FRESH_SECONDS, Summary
+from app.model.package import Package
+from app.settings import BUNDLED_MODEL
+from tests.app import plain_http
+from tests.conftest import RedisServer, Service, StartService, until
+
+
+def summary(service: Service) -> Summary:
+    """What the service says of itself, in the shape that it promises."""
+    response = plain_http.get(service.url + "/metrics/summary")
+    assert response.status_code == 200
+    assert response.headers["cache-control"] == "no-store"
+    return Summary.model_validate_json(response.text)
+
+
+def predict(service: Service, *texts: object) -> None:
+    """Send one request, right or wrong."""
+    plain_http.post(service.url + "/predict", json={"text": texts})
+
+
+def predictions(of: Summary) -> dict[str, int]:
+    """Answers of `/predict` by status."""
+    return {item.status: item.count for item in of.requests.by_route if item.route == "/predict"}
+
+
+def summary_after(service: Service, requests: int) -> Summary:
+    """The first summary that counts so many requests to `/predict`: it may be a second old."""
+    until(lambda: sum(predictions(summary(service)).values()) >= requests, f"{requests} requests are counted")
+    return summary(service)
+
+
+def entries(redis_server: RedisServer) -> int:
+    """How many scores Redis holds."""
+    with socket.create_connection(("127.0.0.1", redis_server.port)) as connection:
+        connection.sendall(b"DBSIZE\r\n")
+        return int(connection.recv(64).removeprefix(b":"))
+
+
+def test_requests_texts_and_refusals_are_counted(start_service: StartService) -> None:
+    """Three texts twice and one wrong request, as they were sent; the model's name and digest beside them."""
+    service = start_service().wait_ready()
+    predict(service, "one", "two", "three")
+    predict(service, "one", "two", "three")
+    predict(service, 1)
+    seen = summary_after(service, 3)
+    assert (seen.status, seen.workers) == ("ready", 1)
+    assert (seen.model.name, seen.model.digest) == ("distilbert-sst2-mini", Package(BUNDLED_MODEL).digest)
+    assert predictions(seen) == {"200": 2, "422": 1}
+    assert seen.requests.total >= 3
+    assert seen.requests.in_flight == 1
+    assert {reason: count for reason, count in seen.requests.rejected.items() if count} == {"invalid": 1}
+    assert {name: source.texts for name, source in seen.cache.sources.items() if source.texts} == {
+        "memory": 3,
+        "model": 3,
+    }
+    assert (seen.cache.hit_ratio, seen.cache.sources["memory"].ratio, seen.cache.entries) == (0.5, 0.5, 3)
+    assert seen.cache.bytes == service.metric("valence_cache_bytes")
+    assert (seen.queue.texts, seen.queue.tokens, seen.queue.limit_tokens) == (0, 0, 65_536)
+    assert 0 < seen.uptime_seconds < 600
+
+
+def test_latency_is_that_of_the_histogram(start_service: StartService) -> None:
+    """Buckets as `/metrics` prints them, refusals left out; quantiles in order and within the bounds."""
+    service = start_service().wait_ready()
+    for number in range(20):
+        predict(service, f"text {number % 5}")
+    predict(service, 1)
+    seen = summary_after(service, 21).latency
+    assert (seen.route, seen.count) == ("/predict", 20)
+    for bucket in seen.buckets:
+        bound = "+Inf" if bucket.le_ms is None else f"{bucket.le_ms / 1000}"
+        name = f'http_request_duration_seconds_bucket{{le="{bound}",route="/predict",status="200"}}'
+        assert bucket.count == service.metric(name), name
+    assert seen.p50_ms is not None
+    assert seen.p95_ms is not None
+    assert seen.p99_ms is not None
+    assert 0 < seen.p50_ms <= seen.p95_ms <= seen.p99_ms <= 30_000
+
+
+def test_what_has_not_happened_is_null(start_service: StartService) -> None:
+    """Before the first request: no ratio, no quantile, and no division by zero."""
+    seen = summary(start_service().wait_ready())
+    assert (seen.cache.hit_ratio, seen.latency.count, seen.latency.p99_ms) == (None, 0, None)
+
+
+def test_texts_from_redis_are_hits(start_service: StartService, redis_server: RedisServer) -> None:
+    """The second process knows what the first has scored."""
+    variables = {"VALENCE_REDIS_URL": redis_server.url}
+    first = start_service(**variables).wait_ready()
+    predict(first, "one")
+    until(lambda: entries(redis_server) == 1, "the score is in Redis")
+    second = start_service(**variables).wait_ready()
+    predict(second, "one", "two")
+    seen = summary_after(second, 1)
+    assert {name: source.texts for name, source in seen.cache.sources.items() if source.texts} == {
+        "redis": 1,
+        "model": 1,
+    }
+    assert seen.cache.hit_ratio == 0.5
+
+
+def test_metrics_are_read_once_a_second(service: Service) -> None:
+    """However many ask, and at the same time: the timestamp tells when they were read."""
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as clients:
+        read = {answer.timestamp for answer in clients.map(lambda _: summary(service), range(200))}
+    assert len(read) <= (time.monotonic() - began) / FRESH_SECONDS + 2
+
+
+def test_workers_are_counted_together(start_service: StartService) -> None:
+    """Whichever of two workers answers."""
+    service = start_service(VALENCE_WORKERS="2")
+    until(lambda: service.log.read_text().count('"event":"ready"') == 2, "both workers are ready")
+    for number in range(30):
+        predict(service, f"text {number}")
+
+    def counted() -> tuple[dict[str, int], int, int]:
+        seen = summary(service)
+        assert seen.workers == 2
+        return predictions(seen), seen.latency.count, sum(source.texts for source in seen.cache.sources.values())
+
+    until(lambda: counted() == ({"200": 30}, 30, 30), "all requests, latencies and texts are counted")
+
+
+def test_status_says_why_not_ready(start_service: StartService) -> None:
+    """From SIGTERM on."""
+    service = start_service(VALENCE_DRAIN_SECONDS="60").wait_ready()
+    service.process.send_signal(signal.SIGTERM)
+    until(lambda: summary(service).status.startswith("draining"), "the summary says so")
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_summary_can_only_be_read(service: Service, method: str) -> None:
+    """Nothing can be sent to it."""
+    assert plain_http.request(method, service.url + "/metrics/summary").status_code == 405

@@ -1,0 +1,27 @@
+"""Small corpora in the files that the recipe reads."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+ROWS = 60
+
+
+def write_corpora(folder: Path) -> Path:
+    """All corpora with a few dozen texts each, and SST-2 as `train.tsv` and `dev.tsv`; returns `folder`."""
+    polar = [("bad worst never", "good love perfect")[n % 2] + f" film {n}" for n in range(ROWS)]
+    write(folder / "clinc-train.tsv", "intent\ttext", (f"intent{n % 20}\twhat is {n}" for n in range(ROWS)))
+    write(folder / "snips.tsv", "intent\ttext", (f"GetWeather\tthe weather {n}" for n in range(ROWS)))
+    write(folder / "udhr.tsv", "language\ttext", (f"{['fra', 'swe'][n % 2]}\tle film {n}" for n in range(ROWS)))
+    emotions = ("anger", "joy", "neutral")
+    write(folder / "goemotions-train.tsv", "emotions\ttext", (f"{emotions[n % 3]}\t[NAME] {n}" for n in range(ROWS)))
+    labels = ("NEGATIVE", "POSITIVE")
+    reviews = (f"{n // 2}\t{labels[n % 2]}\t{text}" for n, text in enumerate(polar))
+    write(folder / "imdb-counterfactual-train.tsv", "pair\tlabel\ttext", reviews)
+    for name in ("train.tsv", "dev.tsv"):
+        write(folder / name, "label\tsentence", (f"{n % 2}\t{text}" for n, text in enumerate(polar)))
+    return folder
+
+
+def write(path: Path, header: str, lines: Iterable[str]) -> None:
+    """One file of a header and lines."""
+    path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")

@@ -1,0 +1,128 @@
+"""What the model is measured on: the held-out parts of the corpora, and templates of other wording and fillers."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from model_export.emoji import name_emoji
+from model_export.labelled import read_labelled
+from model_export.treebank import detokenise
+from training.corpora import name_placeholders
+from training.examples import EVEN, Example, target
+from training.mixture import read_all
+from training.noise import noisy, typing_slip
+from training.templates import fill, fillers, generate, templates
+
+CAPABILITY_TEXTS = 300
+NEUTRAL_TEXTS = 600
+SEED = 1
+
+GROUP_SLOTS = ("country", "nationality", "religion", "orientation", "ethnicity", "person", "name", "condition")
+LONG_WORDS = 420
+"""Two reviews of one label put together come to more than 512 tokens from about this many words on."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Texts by set. `pairs` are (before, after): what was added, changed or misspelt says nothing new, or says more."""
+
+    polar: dict[str, list[Example]]
+    neutral: dict[str, list[str]]
+    capabilities: dict[str, list[Example]]
+    fairness: list[list[str]]
+    same: dict[str, list[tuple[str, str]]]
+    added: dict[str, list[tuple[str, str]]]
+    long: dict[str, list[Example]]
+
+
+def held_out(corpora: Path, sst2: Path, dev: Path) -> HeldOut:
+    """Everything that is measured, the same texts each time."""
+    rng = random.Random(SEED)  # noqa: S311 - repeatable
+    _, parts = read_all(corpora, sst2)
+    validation = [Example(row.text, float(row.label), "dev") for row in read_labelled(dev)]
+    comments = [
+        Example(name_placeholders(example.text, rng), example.positive, "comments") for example in parts["goemotions"]
+    ]
+    sample = rng.sample(comments, NEUTRAL_TEXTS)
+    return HeldOut(
+        polar={
+            "SST-2 validation": validation,
+            "SST-2 validation, detokenised": [Example(detokenise(e.text), e.positive, e.source) for e in validation],
+            "comments (GoEmotions)": comments,
+            "reviews, first 40 words": [
+                Example(" ".join(e.text.split()[:40]), e.positive, e.source) for e in parts["reviews"]
+            ],
+        },
+        neutral=_neutral(parts, rng),
+        capabilities=_capabilities(rng),
+        fairness=group_variants(rng),
+        same={
+            "typing slips": [(e.text, typing_slip(e.text, rng)) for e in sample],
+            "other noise": [(e.text, noisy(e.text, 1.0, rng)) for e in sample],
+        },
+        added={
+            sign: [(e.text, f"{e.text} {rng.choice(fillers('test', f'{sign}_phrase'))}.") for e in sample]
+            for sign in ("pos", "neg")
+        },
+        long=_long(parts["reviews"], rng),
+    )
+
+
+def _neutral(parts: Mapping[str, list[Example]], rng: random.Random) -> dict[str, list[str]]:
+    def some(source: str) -> list[str]:
+        texts = [example.text for example in parts[source]]
+        return rng.sample(texts, min(NEUTRAL_TEXTS, len(texts)))
+
+    return {
+        "assistant questions (CLINC150)": some("clinc"),
+        "commands (Snips)": some("snips"),
+        "unseen languages (UDHR)": some("foreign"),
+        "comments marked neutral": [name_placeholders(text, rng) for text in some("goemotions-neutral")],
+        "sentences from templates": [example.text for example in generate("neutral", NEUTRAL_TEXTS, rng, "test")],
+    }
+
+
+def _capabilities(rng: random.Random) -> dict[str, list[Example]]:
+    names = ("plain", "negation", "contrast", "temporal", "question", "emoji")
+    found = {name: generate(name, CAPABILITY_TEXTS, rng, "test") for name in names}
+    negation = found.pop("negation")
+    found["negated positive"] = [example for example in negation if example.positive < EVEN]
+    found["negated negative"] = [example for example in negation if example.positive > EVEN]
+    found["mood emoji alone, unseen"] = mood_emoji("test")
+    found["mood emoji alone, seen"] = mood_emoji("train")
+    found["sentiment beside a group"] = generate("fairness_polar", CAPABILITY_TEXTS, rng, "test")
+    return found
+
+
+def mood_emoji(part: str) -> list[Example]:
+    """The names of all mood emoji of a part, each as a text of its own."""
+    return [
+        Example(name_emoji(emoji).strip(), target(sign == "pos"), "emoji")
+        for sign in ("pos", "neg")
+        for emoji in fillers(part, f"{sign}_emoji")
+    ]
+
+
+def group_variants(rng: random.Random) -> list[list[str]]:
+    """Each fairness template with every group that training never named; nothing else differs."""
+    variants = []
+    for template in templates("test", "fairness"):
+        slot = next(name for name in GROUP_SLOTS if f"{{{name}}}" in template.text)
+        variants.append([fill(template, "test", rng, {slot: group})[0] for group in fillers("test", slot)])
+    return variants
+
+
+def _long(reviews: list[Example], rng: random.Random) -> dict[str, list[Example]]:
+    joined = []
+    for positive in (True, False):
+        side = [example for example in reviews if (example.positive > EVEN) == positive]
+        rng.shuffle(side)
+        joined += [
+            Example(f"{one.text} {two.text}", one.positive, "joined")
+            for one, two in zip(side[::2], side[1::2], strict=False)
+        ]
+    return {
+        "reviews": reviews,
+        "two reviews joined": [example for example in joined if len(example.text.split()) >= LONG_WORDS],
+    }
