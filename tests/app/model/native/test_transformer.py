@@ -124,6 +124,7 @@ def test_tiles_give_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert (by_tiles.logits(batch) == by_vnni.logits(batch)).all()
 
 
+@pytest.mark.usefixtures("bundled")
 def test_tiles_that_compute_something_else_are_not_used(tmp_path: Path) -> None:
     """They are tried before they are trusted: here a CPU whose weights are unsigned."""
     header = EMULATED_TILES.read_text()

@@ -204,6 +204,7 @@ def test_both_engines_read_the_same_bytes(package_folder: Path) -> None:
         np.testing.assert_allclose(new - old, [[10, -10] - bias], atol=1e-5)
 
 
+@pytest.mark.usefixtures("_kernel")
 def test_an_older_package_is_onnx_runtimes(package_folder: Path) -> None:
     """Its graph holds the weights, and its manifest names no other file; a stray one is not read."""
     files = json.loads((package_folder / "manifest.json").read_text())["files"]
