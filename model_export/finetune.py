@@ -31,6 +31,7 @@ from model_export.dataset import Dataset, load
 from model_export.errors import ExportError
 from model_export.labelled import Example, read_labelled
 from model_export.minilm import bert_as_distilbert, minilm_folder
+from model_export.precision import autocast
 from model_export.progress import note
 from model_export.selection import most_accurate
 from model_export.tracking import of_checkpoint, tracker
@@ -130,7 +131,7 @@ def train(
     model.train()
     for epoch in range(1, recipe.epochs + 1):
         for encoded, labels in batches(tokenizer, training, recipe, rng):
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with autocast():
                 loss = model(**encoded, labels=labels).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -22,6 +22,7 @@ from model_export.checkpoint import silence
 from model_export.errors import ExportError
 from model_export.labelled import Example as Labelled
 from model_export.labelled import read_labelled
+from model_export.precision import autocast
 from model_export.progress import note
 from model_export.selection import most_accurate
 from model_export.tracking import of_checkpoint, tracker
@@ -69,7 +70,7 @@ def train(
     model.train()
     for step in range(1, recipe.steps + 1):
         encoded, positive = next(batches)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast():
             logits = model(**encoded).logits
         loss = soft_loss(logits.float(), positive)
         (loss / recipe.batch_size).backward()
