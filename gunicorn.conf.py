@@ -5,10 +5,12 @@ import shutil
 import signal
 import sys
 import tempfile
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from app.errors import PackageError
+from app.errors import LoadError, PackageError
 from app.keys.file import read_keys
 from app.model.package import Package
 from app.scoring.redis import RedisClient
@@ -84,13 +86,22 @@ def nworkers_changed(server: Any, new: int, old: int | None) -> None:
         server.kill_workers(signal.SIGTERM)
 
 
+def refuse_load(_: str) -> NoReturn:
+    """Each worker has a model of its own, and this process none."""
+    msg = "there are several workers, each with a model of its own: start anew with another VALENCE_MODEL_DIR"
+    raise LoadError(HTTPStatus.CONFLICT, msg)
+
+
 def when_ready(server: Any) -> None:
     """In the parent, before the workers start: of several workers the parent tells all metrics."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from app.http.admin import Admin  # noqa: PLC0415 - only here
         from app.telemetry.exposition import serve_metrics  # noqa: PLC0415 - reads PROMETHEUS_MULTIPROC_DIR at import
 
         listener.inherited = server.metrics_socket
-        server.end_metrics = serve_metrics(settings.metrics_bind)
+        server.end_metrics = serve_metrics(
+            settings.metrics_bind, partial(Admin, token=settings.admin_token, load=refuse_load)
+        )
 
 
 def post_fork(server: Any, _: Any) -> None:

@@ -184,6 +184,14 @@ class PackageError(Exception):
     """The model package cannot be used; stops the start. Says which file, what was expected and what was found."""
 
 
+class LoadError(Exception):
+    """Another version of the model was not loaded, and the one before goes on; says why, with a status."""
+
+    def __init__(self, status: HTTPStatus, msg: str) -> None:
+        super().__init__(msg)
+        self.status = status
+
+
 def one_line(exc: BaseException) -> str:
     """What a library says of its failure, in one line of at most `REASON_CHARACTERS`."""
     line = " ".join(str(exc).split()) or type(exc).__name__

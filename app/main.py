@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from platform import python_version
 
@@ -12,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from app.http import operations, page, predict, summary
+from app.http.admin import Admin
 from app.http.aliases import Aliases, Unprefixed
 from app.http.auth import SCHEMES, Auth
 from app.http.observe import Observe
@@ -38,6 +40,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     BUILD_INFO.labels(VERSION, settings.revision, python_version(), version("onnxruntime")).set(1)
     end_tracing = start_tracing(VERSION, workers=settings.workers)
     lifecycle = Lifecycle(settings)
+    admin = partial(Admin, token=settings.admin_token, load=lifecycle.swap_from_thread)
     accounts = Accounts(settings.api_keys_file, settings.redis_url) if settings.api_keys_file else None
     schema = predict_request(max_texts=settings.max_texts, max_text_characters=settings.max_text_characters)
 
@@ -45,7 +48,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         for name in unknown_variables():
             log.warning("unknown_setting", name=name)
-        end_metrics = serve_metrics("" if SHARED else settings.metrics_bind)  # of several, the parent tells all
+        end_metrics = serve_metrics("" if SHARED else settings.metrics_bind, admin)  # of several, the parent tells all
         await lifecycle.start()
         lifecycle.handle_signals()
         if accounts is not None:

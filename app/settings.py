@@ -138,6 +138,8 @@ class Settings(BaseSettings):
     drift_window_seconds: float = Field(3_600, ge=60, le=604_800)
     """Age at which a text leaves that comparison. Too low: with little traffic there are never 500 of them."""
 
+    admin_token: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """Who bears it may load another model by `POST /model/load` on the metrics' port (docs/versions.md). Unset: off."""
     api_keys_file: Path | None = None
     """File of the API keys that callers must have, with their limits (docs/security.md). Unset: everyone may call."""
 

@@ -112,12 +112,13 @@ def router(lifecycle: Lifecycle) -> APIRouter:
     @routes.get("/model/info")
     async def model_info() -> ModelInfo:
         """The model that answers, and what it runs on."""
-        manifest, profile = lifecycle.package.manifest, lifecycle.package.profile
+        package, model = lifecycle.package, lifecycle.model
+        manifest, profile = package.manifest, package.profile
         return ModelInfo(
             name=manifest.name,
             source=manifest.source.model_dump(),
             revision=manifest.source.revision,
-            digest=lifecycle.package.digest,
+            digest=package.digest,
             licence=manifest.licence,
             labels=manifest.labels,
             max_tokens=manifest.max_tokens,
@@ -130,10 +131,10 @@ def router(lifecycle: Lifecycle) -> APIRouter:
             unclear_below=manifest.unclear_below,
             intended_use=manifest.intended_use,
             profile=None if profile is None else ProfileFacts(data=profile.data, texts=profile.texts),
-            golden_difference=lifecycle.golden_difference,
+            golden_difference=model and model.golden_difference,
             cpu=CpuFacts(name=cpu_name(), flags=cpu_flags()),
             threads=ThreadFacts(**asdict(lifecycle.plan)),
-            engine=EngineFacts(name=lifecycle.engine[0], reason=lifecycle.engine[1]) if lifecycle.engine else None,
+            engine=model and EngineFacts(name=model.classifier.engine.name, reason=model.classifier.engine_reason),
         )
 
     return routes

@@ -24,17 +24,21 @@ from app.http.protocols.huggingface import HuggingFace
 from app.http.protocols.inference import REFUSALS, InferenceProtocol, inlined
 from app.http.protocols.native import Native
 from app.http.protocols.tei import Tei, TeiError, TeiRequest, TeiResponse
-from app.http.protocols.v2 import MODEL, MODEL_VERSION, V2, VERSION
+from app.http.protocols.v2 import MODEL, MODEL_VERSION, V2
 from app.http.schemas import MAX_FAULTS, ErrorResponse, PredictRequest, PredictResponse, detail
 from app.lifecycle import Lifecycle
 from app.scoring.memory import Answer
-from app.scoring.scorer import Scorer
+from app.serving import ServedModel
 from app.telemetry.metrics import PARSE_SECONDS, SERIALISE_SECONDS
 
 TEI_INPUTS = re.compile(rb'"inputs"\s*:')
 """The key that tells TEI's bodies from ours."""
 HEADERS = {
     "X-Cache": {"description": "Texts answered from the cache / all texts.", "schema": {"type": "string"}},
+    "X-Model": {
+        "description": "Version of the model that answered: its name, percent-encoded, and 16 digits of its digest.",
+        "schema": {"type": "string"},
+    },
     "X-Truncated": {
         "description": "Indices of the texts that were longer than the model reads and were cut; absent if none.",
         "schema": {"type": "string"},
@@ -56,27 +60,22 @@ class Predict:
     """Middleware that answers predictions; everything else goes on to the router."""
 
     def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle, schema: type[PredictRequest]) -> None:
-        settings, manifest = lifecycle.settings, lifecycle.package.manifest
+        settings = lifecycle.settings
         self._app = app
         self._lifecycle = lifecycle
         self._log_texts = settings.log_texts
         self._max_body_bytes = settings.max_body_bytes
         self._bodies = Bodies(lifecycle)
-        self._native = Native(schema, manifest.labels)
-        self._tei = Tei(schema, manifest.labels)
-        protocols: dict[str, InferenceProtocol] = {
-            PATH: self._native,
-            "/": HuggingFace(schema, manifest.labels),
-            **{
-                template.format(name=manifest.name, version=VERSION): V2(template, schema, manifest)
-                for template in (MODEL + "/infer", MODEL_VERSION + "/infer")
-            },
-        }
+        self._native = Native(schema)
+        self._tei = Tei(schema)
+        protocols: dict[str, InferenceProtocol] = {PATH: self._native, "/": HuggingFace(schema)}
         self._protocols = {path + slash: protocols[path] for path in protocols for slash in ("", "/")}
+        self._v2 = [V2(template + "/infer", schema) for template in (MODEL, MODEL_VERSION)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ClientDisconnect when the client leaves before its answer is there."""
-        protocol = self._protocols.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        posted = scope["type"] == "http" and scope["method"] == "POST"
+        protocol = (self._protocols.get(scope["path"]) or self._of_model(scope["path"])) if posted else None
         if protocol is None:
             await self._app(scope, receive, send)
             return
@@ -91,13 +90,14 @@ class Predict:
                 body, protocol = self._second_look(body, protocol, exchange.headers, exc)
                 request, respond = protocol.parse(body, exchange.headers)
             PARSE_SECONDS.observe(perf_counter() - began)
-            scorer = self._lifecycle.scorer or await self._wait_for_scorer(body)
-            scored = scorer.recall(request.text, exchange.span, request.truncation)
+            # Once for the whole request: another version may take its place while this one waits.
+            model = self._lifecycle.model or await self._wait_for_model(body)
+            scored = model.scorer.recall(request.text, exchange.span, request.truncation)
             if scored.missing:
-                await scorer.ask_redis(scored)
+                await model.scorer.ask_redis(scored)
             if scored.missing:
                 async with client_waits(receive):
-                    await scorer.ask_model(scored)
+                    await model.scorer.ask_model(scored)
             answers = [scored.answers[key] for key in scored.keys]
             if request.truncation == "error":
                 refuse_truncated(answers)
@@ -106,12 +106,12 @@ class Predict:
             await protocol.refused(refusal)(scope, receive, send)
             return
         began = perf_counter()
-        self._lifecycle.served.add(scored.keys, answers, protocol.name)
+        model.served.add(scored.keys, answers, protocol.name)
         exchange.fields = {"texts": len(answers), "cache_hits": scored.hits, "protocol": protocol.name}
         if self._log_texts:
             exchange.fields["text"] = request.text
-        body, own_headers = respond(answers)
-        headers = [*own_headers, (b"x-cache", b"%d/%d" % (scored.hits, len(answers)))]
+        body, own_headers = respond(answers, model.package.manifest)
+        headers = [*own_headers, model.header, (b"x-cache", b"%d/%d" % (scored.hits, len(answers)))]
         if truncated := [b"%d" % index for index, answer in enumerate(answers) if answer.truncated]:
             headers.append((b"x-truncated", b",".join(truncated)))
         if len(body) >= PACKED_FROM_BYTES and (smaller := packed(body, exchange.headers)):
@@ -122,9 +122,14 @@ class Predict:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _wait_for_scorer(self, body: bytes) -> Scorer:
+    async def _wait_for_model(self, body: bytes) -> ServedModel:
         with self._bodies.held(body):
-            return await self._lifecycle.wait_for_scorer()
+            return await self._lifecycle.wait_for_model()
+
+    def _of_model(self, path: str) -> InferenceProtocol | None:
+        """The protocol of a path that has the model's name in it."""
+        name = self._lifecycle.package.manifest.name
+        return next((v2 for v2 in self._v2 if v2.answers(path.removesuffix("/"), name)), None)
 
     def _second_look(
         self, body: bytes, protocol: InferenceProtocol, headers: Mapping[bytes, bytes], exc: InvalidRequest

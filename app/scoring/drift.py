@@ -67,6 +67,13 @@ class DriftWindow:
                 DRIFT.labels(feature).set(indices.get(feature, math.nan))
         self._published = bool(indices)
 
+    def retire(self) -> None:
+        """Have the gauges say that nothing is compared any more."""
+        DRIFT_TEXTS.set(0)
+        if self._published:
+            for feature in self._features:
+                DRIFT.labels(feature).set(math.nan)
+
     def add(self, key: bytes, answer: Answer) -> None:
         """Count a text that was answered, by its cache key.
 

@@ -102,6 +102,11 @@ class MemoryCache:
         CACHE_ENTRIES.set(len(self._entries))
         CACHE_BYTES.set(self._bytes)
 
+    def publish(self) -> None:
+        """Set the gauges, after another cache has."""
+        CACHE_ENTRIES.set(len(self._entries))
+        CACHE_BYTES.set(self._bytes)
+
     def _sweep(self, now: float) -> None:
         """Drop what has expired among the least recently used: nobody asks for it, and it would stay until it is full.
 

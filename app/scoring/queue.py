@@ -106,7 +106,7 @@ class InferenceQueue:
             self._waiting.extend(jobs)
             self._waiting_tokens += tokens
             self._changed.notify(len(jobs))
-            self._measure()
+            self.publish()
 
     def refusal(self, tokens: int) -> Overloaded | None:
         """What to say to so many more tokens; None when there is room for them now."""
@@ -121,8 +121,8 @@ class InferenceQueue:
             headers={"Retry-After": str(max(1, seconds))},
         )
 
-    def close(self) -> None:
-        """Drop what waits and let running inferences end."""
+    def stop(self) -> None:
+        """Drop what waits; inferences that run go on, and their results are still handed out."""
         with self._changed:
             self._closed = True
             dropped, self._waiting, self._waiting_tokens = self._waiting, deque(), 0
@@ -130,13 +130,15 @@ class InferenceQueue:
         for job in dropped:
             if not job.future.done():
                 job.future.set_exception(NotReady(STOPPED))
+
+    def join(self) -> None:
+        """Wait, in any thread, until the inferences that ran at the end are over."""
         for thread in self._threads:
             thread.join()
 
     def _work(self) -> None:
         """One thread: batch after batch, until the end."""
-        if sys.platform == "linux":  # where a thread has a priority of its own
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        lower_priority()
         while batch := self._next():
             began = time.perf_counter()
             outcome: list[Prediction] | Exception
@@ -190,7 +192,7 @@ class InferenceQueue:
 
     def _finished(self, batch: list[Job], outcome: list[Prediction] | Exception, began: float, ended: float) -> None:
         """Back on the event loop: hand out the results."""
-        self._measure()
+        self.publish()
         computed, tokens = self._computed(batch), sum(len(job.tokens.ids) for job in batch)
         if any(job.spans for job in batch):
             trace_batch(batch, computed - tokens, began, ended, outcome if isinstance(outcome, Exception) else None)
@@ -209,9 +211,16 @@ class InferenceQueue:
         INFERENCE_TOKENS.inc(tokens)
         PADDING_TOKENS.inc(computed - tokens)
 
-    def _measure(self) -> None:
+    def publish(self) -> None:
+        """Set the gauges."""
         QUEUE_TOKENS.set(self._waiting_tokens)
         QUEUE_TEXTS.set(len(self._waiting))
+
+
+def lower_priority() -> None:
+    """Let the event loop go before this thread, which is to compute."""
+    if sys.platform == "linux":  # where a thread has a priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def trace_batch(batch: Sequence[Job], padding: int, began: float, ended: float, error: Exception | None) -> None:

@@ -123,6 +123,10 @@ class RedisTier:
         if self._writes:
             self._written.set()
 
+    def publish(self) -> None:
+        """Set the gauge."""
+        REDIS_OPEN.set(self.open)
+
     def _give_up(self, batch: Batch) -> None:
         # A quarter later: a loop that was itself held up (CPU quota) first reads what has arrived meanwhile.
         batch.timer = asyncio.get_running_loop().call_later(self._timeout_seconds / 4, batch.answer, {})

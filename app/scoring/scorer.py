@@ -82,13 +82,26 @@ class Scorer:
         self._redis = redis
         self._timeout_seconds = timeout_seconds
         self._jobs: dict[bytes, Job] = {}  # what is being scored, by cache key
+        self.requests = 0
+        """How many ask Redis or the model; between the two one isn't counted, but the loop does nothing else then."""
         # Tokenising has a thread of its own: behind inferences it would wait for the texts it is to feed them.
         self._tokenising = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Drop what waits."""
-        self._queue.close()
+        self._queue.stop()
+
+    def join(self) -> None:
+        """Wait, in any thread, for what still runs."""
+        self._queue.join()
         self._tokenising.shutdown(wait=True)
+
+    def publish(self) -> None:
+        """Set the gauges of what is cached and waits."""
+        self._memory.publish()
+        self._queue.publish()
+        if self._redis is not None:
+            self._redis.publish()
 
     def recall(self, texts: Sequence[str], span: Span = NO_SPAN, truncation: Truncation = "end") -> Scored:
         """Look the texts up in process: all that most requests need, without leaving the event loop."""
@@ -119,7 +132,11 @@ class Scorer:
         if self._redis is None or self._redis.open:
             return
         began = perf_counter()
-        found = await self._redis.get(list(scored.missing))
+        self.requests += 1
+        try:
+            found = await self._redis.get(list(scored.missing))
+        finally:
+            self.requests -= 1
         ended = perf_counter()
         REDIS_STAGE_SECONDS.observe(ended - began)
         hits = sum(key in found for key in scored.keys)
@@ -146,6 +163,7 @@ class Scorer:
         # Another request's inference, or that of the same text elsewhere in this one.
         CACHE_COALESCED.inc(len(scored.keys) - scored.hits - len(unknown))
         jobs = self._join(scored)
+        self.requests += 1
         try:
             if unknown:
                 self._start([jobs[key] for key in unknown], list(unknown.values()), scored)
@@ -155,6 +173,7 @@ class Scorer:
             if len(scored.answers) < len(set(scored.keys)):
                 raise TimedOut(f"not served within {self._timeout_seconds:g} s (VALENCE_TIMEOUT)")
         finally:
+            self.requests -= 1
             for key, job in jobs.items():
                 self._leave(key, job)
 

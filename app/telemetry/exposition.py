@@ -8,6 +8,7 @@ metrics themselves (metrics.py), which would make it a process with metrics of i
 import os
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from threading import Thread
 from typing import Any
@@ -24,6 +25,10 @@ from app.telemetry import listener
 
 SHARED = "PROMETHEUS_MULTIPROC_DIR" in os.environ
 """Whether this process is one of several workers, or their parent."""
+
+IDLE_SECONDS = 30.0
+Around = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""Makes one WSGI application of another."""
 
 
 class CpuThrottling(Collector):
@@ -82,17 +87,24 @@ def every_metric() -> CollectorRegistry:
 class Server(ThreadingWSGIServer):
     """Answers on a socket that listens already."""
 
-    def __init__(self, listening: socket.socket) -> None:
+    def __init__(self, listening: socket.socket, around: Around) -> None:
         super().__init__(listening.getsockname()[:2], QuietHandler, bind_and_activate=False)
         self.socket.close()
         self.socket = listening
         self.server_name, self.server_port = listening.getsockname()[:2]
         self.setup_environ()
-        self.set_app(get_or_head(make_wsgi_app(every_metric())))
+        self.set_app(around(get_or_head(make_wsgi_app(every_metric()))))
 
 
 class QuietHandler(WSGIRequestHandler):
-    """Logs no scrapes."""
+    """Logs no scrapes, and ends a connection on which nothing comes or goes."""
+
+    timeout = IDLE_SECONDS
+
+    def handle(self) -> None:
+        """Answer one request."""
+        with suppress(TimeoutError):
+            super().handle()
 
     def log_message(self, *_: Any) -> None:
         """Log nothing."""
@@ -109,15 +121,15 @@ def get_or_head(application: Callable[..., Any]) -> Callable[..., Any]:
     return answer
 
 
-def serve_metrics(bind: str) -> Callable[[], None]:
+def serve_metrics(bind: str, around: Around) -> Callable[[], None]:
     """Serve `/metrics` on the inherited socket or on "address:port", in a thread; nothing for an empty `bind`.
 
-    Returns what ends it; no context manager, whose exit a forked worker would inherit. Raises SettingsError when the
-    address cannot be had.
+    `around` makes of that WSGI application the one that answers. Returns what ends it; no context manager, whose exit a
+    forked worker would inherit. Raises SettingsError when the address cannot be had.
     """
     if not bind:
         return lambda: None
-    server = Server(listener.inherited or listener.listen(bind))
+    server = Server(listener.inherited or listener.listen(bind), around)
     thread = Thread(target=server.serve_forever, name="metrics", daemon=True)
     thread.start()
 

@@ -141,5 +141,7 @@ MODEL_INFO = Gauge(
     ["name", "digest", "engine"],
     multiprocess_mode="livemax",
 )
+_LOADS = Counter("valence_model_loads", "Versions that were asked for while serving, by what came of it.", ["outcome"])
+LOADS_SERVED, LOADS_FAILED = (_LOADS.labels(outcome) for outcome in ("served", "failed"))
 for _operation in ("get", "set"):
     REDIS_ERRORS.labels(_operation)

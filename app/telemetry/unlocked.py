@@ -70,6 +70,10 @@ class UnlockedCounter(Collector):
         """The series with these labels."""
         return self._series.setdefault(tuple(map(str, values)), Number())
 
+    def remove(self, *values: object) -> None:
+        """Forget the series with these labels."""
+        self._series.pop(tuple(map(str, values)), None)
+
     def collect(self) -> Iterable[Metric]:
         """Read at each scrape, in another thread."""
         family = self.family(*self._described)

@@ -24,6 +24,7 @@ from app.http.protocols.native import checked
 from app.http.protocols.tei import Inputs
 from app.http.refusals import refused
 from app.http.schemas import MAX_TOP_K, LabelScore, PredictRequest, read
+from app.model.package import Manifest
 from app.scoring.memory import Answer
 
 
@@ -57,9 +58,8 @@ class HuggingFace:
     name = "huggingface"
     path = "/"
 
-    def __init__(self, schema: type[PredictRequest], labels: Sequence[str]) -> None:
+    def __init__(self, schema: type[PredictRequest]) -> None:
         self._schema = schema
-        self._labels = labels
 
     def parse(self, body: bytes, _: Mapping[bytes, bytes]) -> tuple[PredictRequest, Respond]:
         """Its fields -> ours; one text alone is answered as a list of one, as its client asks for."""
@@ -67,9 +67,9 @@ class HuggingFace:
         chosen = asked.parameters or HuggingFaceParameters()
         request = checked(self._schema, single_texts(asked.inputs))
 
-        def respond(answers: Sequence[Answer]) -> tuple[bytes, Sequence[Header]]:
+        def respond(answers: Sequence[Answer], manifest: Manifest) -> tuple[bytes, Sequence[Header]]:
             predictions = [
-                label_scores(self._labels, answer, chosen.top_k, chosen.function_to_apply) for answer in answers
+                label_scores(manifest.labels, answer, chosen.top_k, chosen.function_to_apply) for answer in answers
             ]
             return orjson.dumps(predictions), (JSON_TYPE,)
 

@@ -14,13 +14,14 @@ from starlette.responses import Response
 from app.errors import AppError, InvalidRequest
 from app.http.schemas import PredictRequest
 from app.model.classifier import SCORE_DIGITS
+from app.model.package import Manifest
 from app.scoring.memory import Answer
 
 Function = Literal["softmax", "sigmoid", "none"]
 """What makes scores of logits; `none` leaves them as they are."""
 Header = tuple[bytes, bytes]
-Respond = Callable[[Sequence[Answer]], tuple[bytes, Sequence[Header]]]
-"""Writes the answers to one request: body and headers."""
+Respond = Callable[[Sequence[Answer], Manifest], tuple[bytes, Sequence[Header]]]
+"""Writes the answers of the model with this manifest to one request: body and headers."""
 JSON_TYPE: Header = (b"content-type", b"application/json")
 REFUSALS = {
     408: "The body did not come within the timeout.",

@@ -12,9 +12,10 @@ from starlette.responses import Response
 
 from app.errors import AppError, InvalidRequest, TooLarge
 from app.http.observe import PATH
-from app.http.protocols.inference import JSON_TYPE, Respond, chosen_scores
+from app.http.protocols.inference import JSON_TYPE, Header, Respond, chosen_scores
 from app.http.refusals import refused
 from app.http.schemas import PredictRequest, detail, invalid
+from app.model.package import Manifest
 from app.scoring.memory import Answer
 
 KEY, ESCAPED_E, ESCAPED_T_OR_X = b'"text"', b"\\u0065", b"\\u007"
@@ -28,9 +29,8 @@ class Native:
     name = "valence"
     path = PATH
 
-    def __init__(self, schema: type[PredictRequest], labels: Sequence[str]) -> None:
+    def __init__(self, schema: type[PredictRequest]) -> None:
         self._schema = schema
-        self._labels = labels
 
     def parse(self, body: bytes, _: Mapping[bytes, bytes]) -> tuple[PredictRequest, Respond]:
         """The request of a body, whatever its content type says.
@@ -47,24 +47,26 @@ class Native:
         plain = len(request.model_fields_set) == 1
         if not plain or body.count(KEY) != 1 or ESCAPED_E in body or ESCAPED_T_OR_X in body:  # then look closer
             _refuse_twice(body)
-        return request, self._every_label if plain else partial(self._chosen, request)
+        return request, every_label if plain else partial(chosen, request)
 
     def refused(self, exc: AppError) -> Response:
         """The one shape of our errors."""
         return refused(exc)
 
-    def _every_label(self, answers: Sequence[Answer]) -> tuple[bytes, Sequence[tuple[bytes, bytes]]]:
-        names = self._labels
-        predictions = [
-            [{"label": names[label], "score": score} for label, score in zip(answer.labels, answer.scores, strict=True)]
-            for answer in answers
-        ]
-        return orjson.dumps({"predictions": predictions}), JSON_HEADERS
 
-    def _chosen(
-        self, request: PredictRequest, answers: Sequence[Answer]
-    ) -> tuple[bytes, Sequence[tuple[bytes, bytes]]]:
-        return orjson.dumps({"predictions": chosen_scores(self._labels, request, answers)}), JSON_HEADERS
+def every_label(answers: Sequence[Answer], manifest: Manifest) -> tuple[bytes, Sequence[Header]]:
+    """All labels with the model's own scores."""
+    names = manifest.labels
+    predictions = [
+        [{"label": names[label], "score": score} for label, score in zip(answer.labels, answer.scores, strict=True)]
+        for answer in answers
+    ]
+    return orjson.dumps({"predictions": predictions}), JSON_HEADERS
+
+
+def chosen(request: PredictRequest, answers: Sequence[Answer], manifest: Manifest) -> tuple[bytes, Sequence[Header]]:
+    """Labels and scores as the options of the request have them."""
+    return orjson.dumps({"predictions": chosen_scores(manifest.labels, request, answers)}), JSON_HEADERS
 
 
 def checked(schema: type[PredictRequest], texts: list[Any], **options: Any) -> PredictRequest:

@@ -19,6 +19,7 @@ from app.http.protocols.native import checked
 from app.http.refusals import refused
 from app.http.schemas import LabelScore, PredictRequest, read
 from app.lifecycle import Lifecycle
+from app.model.package import Manifest
 from app.scoring.memory import Answer
 
 TEXT = {"type": "string"}
@@ -75,9 +76,8 @@ class Tei:
     name = "tei"
     path = PATH
 
-    def __init__(self, schema: type[PredictRequest], labels: Sequence[str]) -> None:
+    def __init__(self, schema: type[PredictRequest]) -> None:
         self._schema = schema
-        self._labels = labels
 
     def parse(self, body: bytes, _: Mapping[bytes, bytes]) -> tuple[PredictRequest, Respond]:
         """TEI's fields -> ours; one text alone is answered without the outer list."""
@@ -88,8 +88,8 @@ class Tei:
         request = checked(self._schema, single_texts(asked.inputs), **options)
         alone = isinstance(asked.inputs, str)
 
-        def respond(answers: Sequence[Answer]) -> tuple[bytes, Sequence[Header]]:
-            predictions = chosen_scores(self._labels, request, answers)
+        def respond(answers: Sequence[Answer], manifest: Manifest) -> tuple[bytes, Sequence[Header]]:
+            predictions = chosen_scores(manifest.labels, request, answers)
             return orjson.dumps(predictions[0] if alone else predictions), (JSON_TYPE,)
 
         return request, respond

@@ -64,11 +64,13 @@ class V2:
 
     name = "v2"
 
-    def __init__(self, path: str, schema: type[PredictRequest], manifest: Manifest) -> None:
+    def __init__(self, path: str, schema: type[PredictRequest]) -> None:
         self.path = path
         self._schema = schema
-        self._labels = manifest.labels
-        self._model = manifest.name
+
+    def answers(self, path: str, model: str) -> bool:
+        """Whether this is its path for the model of this name."""
+        return path == self.path.format(name=model, version=VERSION)
 
     def parse(self, body: bytes, headers: Mapping[bytes, bytes]) -> tuple[PredictRequest, Respond]:
         """Its tensors -> texts. Raises InvalidRequest or TooLarge."""
@@ -79,9 +81,9 @@ class V2:
         request = checked(self._schema, texts, **options)
         wanted = _wanted(asked)
 
-        def respond(answers: Sequence[Answer]) -> tuple[bytes, Sequence[Header]]:
-            rows = chosen_scores(self._labels, request, answers)
-            head = {"model_name": self._model, "model_version": VERSION}
+        def respond(answers: Sequence[Answer], manifest: Manifest) -> tuple[bytes, Sequence[Header]]:
+            rows = chosen_scores(manifest.labels, request, answers)
+            head = {"model_name": manifest.name, "model_version": VERSION}
             return _response(head if asked.id is None else head | {"id": asked.id}, rows, wanted)
 
         return request, respond

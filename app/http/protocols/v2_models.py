@@ -84,9 +84,9 @@ NO_MODEL: dict[int | str, dict[str, Any]] = {404: {"model": V2Error, "descriptio
 def router(lifecycle: Lifecycle, version: str) -> APIRouter:
     """The protocol's other endpoints, and the description of the one that `Predict` answers before this is asked."""
     routes = APIRouter(tags=["Open Inference Protocol"])
-    name = lifecycle.package.manifest.name
 
     def known(name_: Annotated[str, Path(alias="name")]) -> None:
+        name = lifecycle.package.manifest.name
         if name_ != name:
             raise UnknownModel(HTTPStatus.NOT_FOUND, f"there is no model {name_[:128]!r}: there is {name!r}")
 
@@ -120,13 +120,12 @@ def router(lifecycle: Lifecycle, version: str) -> APIRouter:
 
 def add_model(routes: APIRouter, lifecycle: Lifecycle) -> None:
     """The endpoints of a model, below its path."""
-    manifest = lifecycle.package.manifest
 
     @routes.get("")
     async def metadata() -> Model:
         """The model's tensors."""
         return Model(
-            name=manifest.name,
+            name=lifecycle.package.manifest.name,
             versions=[VERSION],
             platform="valence",
             inputs=[TensorFacts(name="text", datatype="BYTES", shape=[-1])],

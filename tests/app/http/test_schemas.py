@@ -10,7 +10,7 @@ from app.http.protocols.native import Native
 from app.http.schemas import MAX_FAULTS, predict_request
 
 LIMITS = {"max_texts": 3, "max_text_characters": 12}
-NATIVE = Native(predict_request(**LIMITS), ["NEGATIVE", "POSITIVE"])
+NATIVE = Native(predict_request(**LIMITS))
 PIECES = [
     *(
         '{"text": ["good"]}',

@@ -50,7 +50,8 @@ def run(
                 await test(queue, model)
         finally:
             model.allow(100)
-            queue.close()
+            queue.stop()
+            queue.join()
 
     asyncio.run(main())
 

@@ -56,7 +56,8 @@ def run(
                 await test(scorer, model)
         finally:
             model.allow(200)
-            scorer.close()
+            scorer.stop()
+            scorer.join()
 
     asyncio.run(main())
 
