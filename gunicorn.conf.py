@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from app.errors import LoadError, PackageError
 from app.keys.file import read_keys
 from app.model.package import Package
+from app.model.source import fetched
 from app.scoring.redis import RedisClient
 from app.settings import SettingsError, read_settings
 from app.telemetry import listener
@@ -47,7 +48,7 @@ METRICS_BYTES = 6 * 1_048_576
 def on_starting(server: Any) -> None:
     """In the parent, before all else: what cannot work is said in one line, not in the traceback of each worker."""
     try:
-        Package(settings.model_dir)
+        Package(fetched(settings.model_dir, settings.model_cache_dir).folder)
         if settings.redis_url is not None:
             RedisClient(settings.redis_url)
         if settings.api_keys_file is not None:
@@ -61,6 +62,14 @@ def on_starting(server: Any) -> None:
             case ValueError():
                 sys.exit(f"error: VALENCE_REDIS_URL: {exc}")
         sys.exit(f"error: {exc}")
+
+
+def on_reload(server: Any) -> None:
+    """In the parent, after HUP: ask anew what the model's name means. Where that can't be had, the old one stays."""
+    try:
+        fetched(settings.model_dir, settings.model_cache_dir, anew=True)
+    except PackageError as exc:
+        server.log.error("%s (VALENCE_MODEL_DIR)", exc)  # noqa: TRY400 - it is no bug
 
 
 def nworkers_changed(server: Any, new: int, old: int | None) -> None:

@@ -11,7 +11,6 @@ import threading
 import time
 from concurrent.futures import CancelledError
 from http import HTTPStatus
-from pathlib import Path
 from typing import TypedDict
 
 import structlog
@@ -20,6 +19,7 @@ from app.cpu import cpu_flags, plan_threads, resident_bytes
 from app.errors import LoadError, NotReady, PackageError, one_line
 from app.model.classifier import GoldenMismatch
 from app.model.package import Package
+from app.model.source import Fetched, fetched, look_up
 from app.serving import ServedModel, aside, load, redis_tier
 from app.settings import Settings, SettingsError
 from app.telemetry.logs import stdout
@@ -46,6 +46,8 @@ class Swap(TypedDict):
     model: str
     digest: str
     engine: str
+    stale: str | None
+    """Why the copy in the cache had to do, where its source could not be reached."""
     before: str | None
     """Digest of the version that served before; None where none could."""
     seconds: float
@@ -56,8 +58,9 @@ class Lifecycle:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.package = Package(settings.model_dir)
-        """What `model` serves, or is to serve."""
+        self.fetched = fetched(settings.model_dir, settings.model_cache_dir)
+        self.package = Package(self.fetched.folder)
+        """What `model` serves, or is to serve, as it was `fetched`."""
         try:
             redis_tier(self.package, settings)  # what can't work is said before anything is loaded
         except ValueError as exc:
@@ -159,7 +162,7 @@ class Lifecycle:
 
     async def _load_first(self) -> None:
         try:
-            self._serve(await load(self.package, self.settings, self.plan))
+            self._serve(await load(self.package, self.settings, self.plan), self.fetched)
         except Exception as exc:  # the process stays up, so that the probe can say why it is not ready
             self._not_ready = _failure(exc)
         else:
@@ -173,7 +176,8 @@ class Lifecycle:
         began = time.monotonic()
         log.info("load_asked", model=asked)
         try:
-            package = await aside(Package, Path(asked))
+            found = await aside(look_up, asked, self.settings.model_cache_dir)
+            package = await aside(Package, found.folder)
             model = await load(package, self.settings, self.plan)
         except Exception as exc:
             LOADS_FAILED.inc()
@@ -181,19 +185,21 @@ class Lifecycle:
         before = self.model
         if before is not None:
             before.retire()
-        self._serve(model)
+        self._serve(model, found)
         if before is not None:
             await before.close(wait_seconds=self.settings.timeout)
         LOADS_SERVED.inc()
         name, digest, engine = model.labels
         seconds = round(time.monotonic() - began, 3)
         replaced = before.labels[1] if before is not None else None
-        return Swap(model=name, digest=digest, engine=engine, before=replaced, seconds=seconds)
+        return Swap(model=name, digest=digest, engine=engine, stale=found.stale, before=replaced, seconds=seconds)
 
-    def _serve(self, model: ServedModel) -> None:
+    def _serve(self, model: ServedModel, found: Fetched) -> None:
         """Let it answer every request that begins from now on."""
-        self.package, self.model, self._not_ready = model.package, model, None
+        self.fetched, self.package, self.model, self._not_ready = found, model.package, model, None
         self._publish()
+        if found.stale:
+            log.warning("model_source_not_reached", name=found.name, reason=found.stale)
         name, digest, engine = model.labels
         log.info(
             "ready",

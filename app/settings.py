@@ -110,8 +110,11 @@ class Settings(BaseSettings):
     """Offer `/docs`, where the API can be tried in a browser. `/openapi.json` is always there: clients read it."""
     workers: int = Field(1, ge=1, le=64)
     """Processes. Each holds its own model; more pods scale better than more workers."""
-    model_dir: Path = BUNDLED_MODEL
-    """Folder of the model package, as `python -m model_export` writes it."""
+    model_dir: str = str(BUNDLED_MODEL)
+    """Folder of the model package, as `python -m model_export` writes it, or a name to fetch it by, such as
+    models:/NAME@champion (docs/registry.md)."""
+    model_cache_dir: Path = Path("~/.cache/valence")
+    """Folder that keeps the packages fetched by name, so that a start needs no registry that is up."""
     engine: EngineChoice = "auto"
     """What computes the model: `native` (DistilBERT on AVX512-VNNI), `onnxruntime`, or `auto`: native where it can."""
     threads: int = Field(0, ge=0, le=256)

@@ -41,7 +41,7 @@ def test_every_setting_is_in_the_table() -> None:
     expected = []
     for name, field in Settings.model_fields.items():
         default = field.default
-        if default == BUNDLED_MODEL:
+        if default == str(BUNDLED_MODEL):
             default = BUNDLED_MODEL.relative_to(ROOT)
         shown = "unset" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default}`"
         expected.append((PREFIX + name.upper(), shown, " ".join((field.description or "").split())))

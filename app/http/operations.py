@@ -53,6 +53,15 @@ class ProfileFacts(BaseModel):
     texts: int
 
 
+class OriginFacts(BaseModel):
+    """By which name the package was fetched."""
+
+    name: str
+    stale: str | None = Field(
+        description="Why the copy in the cache had to do; null: it was what the name meant at the start."
+    )
+
+
 class ModelInfo(BaseModel):
     """The model that answers, and what it runs on."""
 
@@ -60,6 +69,7 @@ class ModelInfo(BaseModel):
     source: dict[str, Any]
     revision: str | None
     digest: str
+    origin: OriginFacts | None = Field(description="The name that the package was fetched by; null for a folder.")
     licence: str | None
     labels: list[str]
     max_tokens: int
@@ -112,13 +122,14 @@ def router(lifecycle: Lifecycle) -> APIRouter:
     @routes.get("/model/info")
     async def model_info() -> ModelInfo:
         """The model that answers, and what it runs on."""
-        package, model = lifecycle.package, lifecycle.model
+        package, model, origin = lifecycle.package, lifecycle.model, lifecycle.fetched
         manifest, profile = package.manifest, package.profile
         return ModelInfo(
             name=manifest.name,
             source=manifest.source.model_dump(),
             revision=manifest.source.revision,
             digest=package.digest,
+            origin=OriginFacts(name=origin.name, stale=origin.stale) if origin.name else None,
             licence=manifest.licence,
             labels=manifest.labels,
             max_tokens=manifest.max_tokens,

@@ -16,6 +16,7 @@ from app.cpu import plan_threads
 from app.errors import PackageError
 from app.model.classifier import GoldenMismatch, checked_classifier
 from app.model.package import Package
+from app.model.source import fetch
 from app.score.bulk import CHUNK_ROWS, BulkScorer
 from app.score.journal import BadJournal, Journal, open_journal
 from app.settings import Settings, SettingsError, read_settings
@@ -62,7 +63,7 @@ def _failed(message: str) -> int:
 
 
 def _run(settings: Settings, job: Job) -> None:
-    classifier, _ = checked_classifier(Package(settings.model_dir), settings.engine)
+    classifier, _ = checked_classifier(Package(fetch(settings.model_dir, settings.model_cache_dir)), settings.engine)
     with open_journal(job.journal_path, job.identity(classifier), chunk=CHUNK_ROWS, total=job.rows) as journal:
         scorer = BulkScorer(
             classifier,
