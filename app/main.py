@@ -42,7 +42,13 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     lifecycle = Lifecycle(settings)
     admin = partial(Admin, token=settings.admin_token, load=lifecycle.swap_from_thread)
     accounts = Accounts(settings.api_keys_file, settings.redis_url) if settings.api_keys_file else None
-    schema = predict_request(max_texts=settings.max_texts, max_text_characters=settings.max_text_characters)
+    manifest = lifecycle.package.manifest
+    schema = predict_request(
+        max_texts=settings.max_texts,
+        max_text_characters=settings.max_text_characters,
+        truncations=manifest.truncations,
+        pairs=manifest.pairs,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

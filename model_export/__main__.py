@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.pairs and (options.window_tokens is not None or options.data is not None):
+        raise ExportError("--pairs goes with neither --window-tokens nor --data: both are of single texts")
     examples = None if options.data is None else read_labelled(options.data)
     windows = None
     if options.window_tokens is not None:
@@ -71,6 +73,7 @@ def _run(options: argparse.Namespace) -> None:
             unclear_below=options.unclear_below,
             intended_use=options.intended_use,
             windows=windows,
+            pairs=options.pairs,
         )
         try:
             build(source, request, stage)
@@ -92,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--licence", help="SPDX identifier (what the model card says)")
     parser.add_argument(
         "--data", type=Path, help="labelled texts for accuracy and profile: tab-separated, header label and sentence"
+    )
+    parser.add_argument(
+        "--pairs", action="store_true", help="the checkpoint was trained on pairs of texts, as for entailment"
     )
     parser.add_argument(
         "--emoji-names", action="store_true", help="the tokenizer reads emoji as their Unicode names, not as unknown"

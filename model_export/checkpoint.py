@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from model_export.errors import ExportError, one_line
 from model_export.scores import Activation
 from model_export.source import SENTENCEPIECE_FILES, weight_files
 
+TOKEN_TYPES = "token_type_ids"  # noqa: S105 - an input of a network
 _TASK = "ForSequenceClassification"
 _UNLIMITED_TOKENS = 1_000_000
 """Tokenizers without a limit of their own say 1e30."""
@@ -42,6 +44,16 @@ class Checkpoint:
     def architecture(self) -> str:
         """The class that `transformers` chose, as `DistilBertForSequenceClassification`."""
         return type(self.model).__name__
+
+    @property
+    def reads_token_types(self) -> bool:
+        """Whether the tokenizer gives each token a type, and the network takes it."""
+        return self.takes_token_types and TOKEN_TYPES in self.tokenizer.model_input_names
+
+    @property
+    def takes_token_types(self) -> bool:
+        """Whether the network takes them; some ignore them."""
+        return TOKEN_TYPES in signature(self.model.forward).parameters
 
 
 def load(folder: Path, labels: Sequence[str] | None = None, *, name: str | None = None) -> Checkpoint:

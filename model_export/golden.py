@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model_export.pairs import Text
 from model_export.scores import FloatArray, PackageScorer, one_by_one
 from model_export.verify import margins
 
@@ -16,13 +17,13 @@ _IDEAL_MARGIN = 0.8
 
 @dataclass(frozen=True)
 class Golden:
-    """A text with the score of every label by the package itself, alone in its batch."""
+    """A text, or a pair, with the score of every label by the package itself, alone in its batch."""
 
-    text: str
+    text: Text
     scores: dict[str, float]
 
 
-def choose(package: PackageScorer, texts: Sequence[str], labels: Sequence[str]) -> list[Golden]:
+def choose(package: PackageScorer, texts: Sequence[Text], labels: Sequence[str]) -> list[Golden]:
     """Pick about ten short texts of every length and every predicted label, with margins that are clear.
 
     Where long texts are scored in windows, the shortest of those is one more.

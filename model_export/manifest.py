@@ -21,7 +21,7 @@ FORMAT = 1
 _TOOLS = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime", "tokenizers")
 
 
-def describe(name: str, source: Source, licence: str | None, checkpoint: Checkpoint) -> dict[str, Any]:
+def describe(name: str, source: Source, licence: str | None, checkpoint: Checkpoint, *, pairs: bool) -> dict[str, Any]:
     """Say what is known before anything is exported."""
     return {
         "format": FORMAT,
@@ -37,6 +37,7 @@ def describe(name: str, source: Source, licence: str | None, checkpoint: Checkpo
         "activation": checkpoint.activation,
         "labels": list(checkpoint.labels),
         "max_tokens": checkpoint.max_tokens,
+        **({"pairs": True} if pairs else {}),
         "vocabulary_size": checkpoint.model.config.vocab_size,
     }
 

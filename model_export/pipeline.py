@@ -1,5 +1,6 @@
 """The steps from a checkpoint to a model package, in order."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from model_export.labelled import Example
 from model_export.licence import read_licence
 from model_export.optimise import optimise
 from model_export.package import CONFIG, MANIFEST, MODEL, PROFILE, TOKENIZER, publish, write_json
+from model_export.pairs import Text, paired
 from model_export.progress import Progress, note
 from model_export.quantise import quantise
 from model_export.reference import CheckpointScorer
@@ -46,6 +48,7 @@ class Request:
     unclear_below: float | None = None
     intended_use: str | None = None
     windows: Windows | None = None
+    pairs: bool = False
 
 
 def build(source: Source, request: Request, stage: Path) -> None:
@@ -56,13 +59,13 @@ def build(source: Source, request: Request, stage: Path) -> None:
         emoji.name_in(loaded.tokenizer.backend_tokenizer)
     if request.windows:
         request.windows.check(loaded.max_tokens)
-    preconditions.check(loaded, source.id)
+    preconditions.check(loaded, source.id, pairs=request.pairs)
     licence = request.licence or read_licence(source.folder)
     if request.data and request.examples:
         accuracy.check(request.examples, loaded, request.data)
     note(f"{source.id} is a {loaded.architecture} for {', '.join(loaded.labels)}; at most {loaded.max_tokens} tokens")
     name = request.name or request.output.resolve().name
-    description = manifest.describe(name, source, licence, loaded)
+    description = manifest.describe(name, source, licence, loaded, pairs=request.pairs)
     work, package = stage / "work", stage / "package"
     work.mkdir()
     package.mkdir()
@@ -73,7 +76,13 @@ def build(source: Source, request: Request, stage: Path) -> None:
     progress = Progress(6 + 2 * bool(texts) + profiled)
     calibration = _calibrate(loaded, request, progress)
     facts = _write_files(loaded, work, package, progress)
-    scorer = PackageScorer(package, activation=loaded.activation, max_tokens=loaded.max_tokens, windows=request.windows)
+    scorer = PackageScorer(
+        package,
+        activation=loaded.activation,
+        max_tokens=loaded.max_tokens,
+        windows=request.windows,
+        pairs=request.pairs,
+    )
     results = _measure(loaded, scorer, request, progress)
     if request.data and profiled:
         with progress.step(f"profiling {len(texts)} texts"):
@@ -119,8 +128,8 @@ def _write_files(loaded: Checkpoint, work: Path, package: Path, progress: Progre
 
 def _measure(loaded: Checkpoint, scorer: PackageScorer, request: Request, progress: Progress) -> dict[str, object]:
     """The gates, and what they measured, as the manifest's fields."""
-    reference = CheckpointScorer(loaded, request.windows)
-    texts = verification_texts()
+    reference = CheckpointScorer(loaded, request.windows, pairs=request.pairs)
+    texts: Sequence[Text] = paired(verification_texts()) if request.pairs else verification_texts()
     with progress.step(f"verifying {len(texts)} texts against PyTorch"):
         verification = verify.verify(reference, scorer, texts, tolerance=request.tolerance)
     measured = None

@@ -1,15 +1,14 @@
 """What the service takes for granted of a network, tried in PyTorch before minutes go into an export.
 
-It passes token ids and a mask on, no token types, and it pads with id 0 at the end. `served.py` tries the same on the
-finished package.
+It passes token ids and a mask on, and of pairs the types of the tokens, and it pads with id 0 at the end. `served.py`
+tries the same on the finished package.
 """
-
-from inspect import signature
 
 import numpy as np
 
 from model_export.checkpoint import Checkpoint
 from model_export.errors import ENCODERS, ExportError, one_line
+from model_export.pairs import Text, token_types
 from model_export.reference import CheckpointScorer
 from model_export.scores import FloatArray
 
@@ -18,16 +17,20 @@ _TOLERANCE = 1e-3
 _LONG, _SHORT = "a rather long and winding film that never gets anywhere", "good film"
 _WRITTEN = "good [SEP] </s> film"
 """Special tokens are plain text where a client writes them; a tokenizer may not heed that."""
-_TOKEN_TYPES = "token_type_ids"  # noqa: S105 - an input of a network
 
 
-def check(checkpoint: Checkpoint, name: str) -> None:
-    """Raise ExportError for a checkpoint that the service would feed wrongly."""
-    _check_token_types(checkpoint, name)
-    scorer = CheckpointScorer(checkpoint)
-    _check_longest(checkpoint, scorer, name)
-    for text in (_SHORT, _WRITTEN):
-        alone, batched = (_scores(scorer, texts, name) for texts in ([text], [_LONG, text]))
+def check(checkpoint: Checkpoint, name: str, *, pairs: bool = False) -> None:
+    """Raise ExportError for a checkpoint that the service would feed wrongly, with texts or with `pairs` of them."""
+    if pairs:
+        _check_types_of_pairs(checkpoint, name)
+    else:
+        _check_token_types(checkpoint, name)
+    scorer = CheckpointScorer(checkpoint, pairs=pairs)
+    _check_longest(checkpoint, scorer, name, pairs=pairs)
+    long: Text = (_LONG, _SHORT) if pairs else _LONG
+    texts: list[Text] = [(_SHORT, _WRITTEN), (_WRITTEN, _SHORT)] if pairs else [_SHORT, _WRITTEN]
+    for text in texts:
+        alone, batched = (_scores(scorer, batch, name) for batch in ([text], [long, text]))
         difference = float(np.nan_to_num(np.abs(alone[-1] - batched[-1]), nan=np.inf).max())
         if difference > _TOLERANCE:
             raise ExportError(
@@ -37,17 +40,35 @@ def check(checkpoint: Checkpoint, name: str) -> None:
 
 
 def _check_token_types(checkpoint: Checkpoint, name: str) -> None:
-    given, taken = checkpoint.tokenizer.model_input_names, signature(checkpoint.model.forward).parameters
     types = checkpoint.tokenizer.backend_tokenizer.encode(_SHORT).type_ids
-    if any(types) and _TOKEN_TYPES in given and _TOKEN_TYPES in taken:
+    if any(types) and checkpoint.reads_token_types:
         raise ExportError(
             f"{name} can't be served: its tokenizer gives tokens the types {types}, and the service knows only type 0; "
             "train it with a tokenizer whose types for one text are 0, as BERT's own"
         )
 
 
-def _check_longest(checkpoint: Checkpoint, scorer: CheckpointScorer, name: str) -> None:
-    text = "good " * checkpoint.max_tokens
+def _check_types_of_pairs(checkpoint: Checkpoint, name: str) -> None:
+    if not checkpoint.reads_token_types:
+        if checkpoint.takes_token_types and getattr(checkpoint.model.config, "type_vocab_size", 0) > 1:
+            raise ExportError(
+                f"{name} can't be served with pairs: the network has token types, and its tokenizer gives none "
+                "(model_input_names in tokenizer_config.json)"
+            )
+        return
+    for pair in ((_SHORT, _LONG), (_LONG, _SHORT)):
+        encoding = checkpoint.tokenizer.backend_tokenizer.encode(*pair)
+        if encoding.type_ids != token_types(encoding.ids):
+            raise ExportError(
+                f"{name} can't be served with pairs: its tokenizer gives the tokens of {pair} the types "
+                f"{encoding.type_ids}, and the service knows 0 up to the separator between them and 1 behind it"
+            )
+
+
+def _check_longest(checkpoint: Checkpoint, scorer: CheckpointScorer, name: str, *, pairs: bool) -> None:
+    text: Text = "good " * checkpoint.max_tokens
+    if pairs:
+        text = str(text), str(text)
     try:
         scorer.scores([text])
     except Exception as exc:
@@ -57,7 +78,7 @@ def _check_longest(checkpoint: Checkpoint, scorer: CheckpointScorer, name: str) 
         ) from exc
 
 
-def _scores(scorer: CheckpointScorer, texts: list[str], name: str) -> FloatArray:
+def _scores(scorer: CheckpointScorer, texts: list[Text], name: str) -> FloatArray:
     try:
         return scorer.scores(texts)
     except Exception as exc:

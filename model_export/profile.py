@@ -106,6 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def replace_profile(package: Path, texts: Sequence[str], data: Path) -> None:
     """Give the package a new profile; readers see the old package or the new one. Raises ExportError."""
     manifest = _read_manifest(package)
+    if manifest.get("pairs"):
+        raise ExportError(f"{package} takes pairs of texts: a profile is made of single ones")
     progress = Progress(2)
     with staging(package) as stage:
         max_tokens = manifest["max_tokens"]

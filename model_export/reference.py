@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from model_export.checkpoint import Checkpoint
+from model_export.checkpoint import TOKEN_TYPES, Checkpoint
+from model_export.pairs import Text, type_array
 from model_export.scores import FloatArray, activate
 from model_export.windows import Logits, Windows
 
@@ -13,17 +14,19 @@ class CheckpointScorer:
     """The checkpoint as a `Scorer`, fed as the service feeds a network: with ids and a mask, padded by 0 at the end.
 
     So a tokenizer needs no pad token, and what else it makes, such as token types that DistilBERT doesn't take, is
-    left out. `preconditions` says for which checkpoints that is right.
+    left out; of `pairs`, the types that the checkpoint takes are given. `preconditions` says for which checkpoints
+    that is right.
     """
 
-    def __init__(self, checkpoint: Checkpoint, windows: Windows | None = None) -> None:
+    def __init__(self, checkpoint: Checkpoint, windows: Windows | None = None, *, pairs: bool = False) -> None:
         self._checkpoint = checkpoint
         self._windows = windows or Windows(checkpoint.max_tokens, most=1)
+        self._gives_types = pairs and checkpoint.reads_token_types
 
-    def token_ids(self, text: str) -> list[int]:
-        """The text's ids as the checkpoint's own tokenizer makes them, truncated to max_tokens, or window by window."""
+    def token_ids(self, text: Text) -> list[int]:
+        """The ids as the checkpoint's own tokenizer makes them, truncated to max_tokens, or window by window."""
         windows: list[list[int]] = self._checkpoint.tokenizer(
-            text,
+            *((text,) if isinstance(text, str) else text),
             truncation=True,
             max_length=self._windows.tokens,
             stride=self._windows.overlap,
@@ -31,11 +34,11 @@ class CheckpointScorer:
         ).input_ids
         return self._windows.joined(windows)
 
-    def scores(self, texts: Sequence[str]) -> FloatArray:
+    def scores(self, texts: Sequence[Text]) -> FloatArray:
         """Score one batch, padded to its longest text."""
         return activate(self.logits(texts), self._checkpoint.activation)
 
-    def logits(self, texts: Sequence[str]) -> Logits:
+    def logits(self, texts: Sequence[Text]) -> Logits:
         """What the scores (texts, labels) are made of; calibration divides them."""
         return self._windows.logits([self.token_ids(text) for text in texts], self._run)
 
@@ -44,7 +47,8 @@ class CheckpointScorer:
         input_ids, attention_mask = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
         for index, row in enumerate(rows):
             input_ids[index, : len(row)], attention_mask[index, : len(row)] = torch.tensor(row), 1
+        types = {TOKEN_TYPES: torch.from_numpy(type_array(rows, shape))} if self._gives_types else {}
         with torch.inference_mode():
-            output = self._checkpoint.model(input_ids=input_ids, attention_mask=attention_mask)
+            output = self._checkpoint.model(input_ids=input_ids, attention_mask=attention_mask, **types)
         logits: Logits = output.logits.numpy()
         return logits

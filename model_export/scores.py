@@ -11,6 +11,7 @@ import onnxruntime as ort
 from tokenizers import Tokenizer
 
 from model_export.errors import ENCODERS, ExportError, one_line
+from model_export.pairs import Text, type_array
 from model_export.windows import Logits, Windows
 
 FloatArray = npt.NDArray[np.float64]
@@ -22,7 +23,7 @@ _KNOWN_INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 class Scorer(Protocol):
     """Texts in, float64 scores (texts, labels) out, as one padded batch."""
 
-    def scores(self, texts: Sequence[str]) -> FloatArray:
+    def scores(self, texts: Sequence[Text]) -> FloatArray:
         """Score one batch, padded to its longest text."""
 
 
@@ -30,7 +31,13 @@ class PackageScorer:
     """The package's model.onnx and tokenizer.json on onnxruntime, as the service runs them."""
 
     def __init__(
-        self, folder: Path, *, activation: Activation, max_tokens: int, windows: Windows | None = None
+        self,
+        folder: Path,
+        *,
+        activation: Activation,
+        max_tokens: int,
+        windows: Windows | None = None,
+        pairs: bool = False,
     ) -> None:
         try:
             self._session = ort.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
@@ -41,6 +48,7 @@ class PackageScorer:
         self._tokenizer.enable_truncation(self.windows.tokens, stride=self.windows.overlap)
         self._tokenizer.encode_special_tokens = True
         self._activation: Activation = activation
+        self._pairs = pairs
         self.unknown_id = _unknown_id(self._tokenizer)
         self.inputs = tuple(node.name for node in self._session.get_inputs())
         outputs = [node.name for node in self._session.get_outputs()]
@@ -49,12 +57,12 @@ class PackageScorer:
                 f"the graph maps {', '.join(self.inputs)} to {', '.join(outputs)}, which no one can serve; {ENCODERS}"
             )
 
-    def token_ids(self, text: str) -> list[int]:
-        """The text's ids, truncated to max_tokens, or window by window."""
-        encoding = self._tokenizer.encode(text)
+    def token_ids(self, text: Text) -> list[int]:
+        """The ids of a text or a pair, truncated to max_tokens, or window by window."""
+        encoding = self._tokenizer.encode(*((text,) if isinstance(text, str) else text))
         return self.windows.joined([window.ids for window in (encoding, *encoding.overflowing)])
 
-    def scores(self, texts: Sequence[str]) -> FloatArray:
+    def scores(self, texts: Sequence[Text]) -> FloatArray:
         """Score one batch, padded to its longest text."""
         return activate(self.windows.logits([self.token_ids(text) for text in texts], self._run), self._activation)
 
@@ -65,7 +73,7 @@ class PackageScorer:
             "input_ids": np.zeros(shape, np.int64),
             "attention_mask": np.zeros(shape, np.int64),
             # The service passes no others on; preconditions.py refuses checkpoints that need some.
-            "token_type_ids": np.zeros(shape, np.int64),
+            "token_type_ids": type_array(rows, shape) if self._pairs else np.zeros(shape, np.int64),
         }
         for index, row in enumerate(rows):
             arrays["input_ids"][index, : len(row)], arrays["attention_mask"][index, : len(row)] = row, 1
@@ -85,7 +93,7 @@ def _unknown_id(tokenizer: Tokenizer) -> int | None:
     return unknown_id
 
 
-def one_by_one(scorer: Scorer, texts: Sequence[str]) -> FloatArray:
+def one_by_one(scorer: Scorer, texts: Sequence[Text]) -> FloatArray:
     """Scores (texts, labels) of each text alone, so that nothing is padded."""
     return np.concatenate([scorer.scores([text]) for text in texts])
 

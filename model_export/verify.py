@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_export.errors import ENCODERS, ExportError
+from model_export.pairs import Text
 from model_export.reference import CheckpointScorer
 from model_export.scores import FloatArray, PackageScorer, one_by_one
 
@@ -46,7 +47,7 @@ class Verification:
 
 
 def verify(
-    reference: CheckpointScorer, package: PackageScorer, texts: Sequence[str], *, tolerance: float
+    reference: CheckpointScorer, package: PackageScorer, texts: Sequence[Text], *, tolerance: float
 ) -> Verification:
     """Measure the package against the reference; raises ExportError that names the worst text when it must not ship."""
     _same_tokens(reference, package, texts)
@@ -106,13 +107,13 @@ def margins(scores: FloatArray) -> FloatArray:
     return ahead
 
 
-def _same_tokens(reference: CheckpointScorer, package: PackageScorer, texts: Sequence[str]) -> None:
+def _same_tokens(reference: CheckpointScorer, package: PackageScorer, texts: Sequence[Text]) -> None:
     for index, text in enumerate(texts):
         if package.token_ids(text) != reference.token_ids(text):
             raise ExportError(f"tokenizer.json splits {_name(index, texts)} in another way than the checkpoint does")
 
 
-def _in_batches(package: PackageScorer, texts: Sequence[str], batches: Sequence[Sequence[int]]) -> FloatArray:
+def _in_batches(package: PackageScorer, texts: Sequence[Text], batches: Sequence[Sequence[int]]) -> FloatArray:
     """Scores (texts, labels) in the order of `texts`."""
     parts = [package.scores([texts[index] for index in batch]) for batch in batches]
     order = np.concatenate([np.asarray(batch) for batch in batches])
@@ -120,7 +121,7 @@ def _in_batches(package: PackageScorer, texts: Sequence[str], batches: Sequence[
     return scores
 
 
-def _stop_above(limit: float, what: str, differences: FloatArray, texts: Sequence[str], advice: str) -> None:
+def _stop_above(limit: float, what: str, differences: FloatArray, texts: Sequence[Text], advice: str) -> None:
     """Differences are (texts, labels). NaN, which compares as False with everything, must stop the export as well."""
     worst_by_text = np.nan_to_num(differences.max(axis=1), nan=np.inf)
     index = int(worst_by_text.argmax())
@@ -130,7 +131,7 @@ def _stop_above(limit: float, what: str, differences: FloatArray, texts: Sequenc
         )
 
 
-def _count_flips(expected: FloatArray, alone: FloatArray, texts: Sequence[str]) -> int:
+def _count_flips(expected: FloatArray, alone: FloatArray, texts: Sequence[Text]) -> int:
     flipped: npt.NDArray[np.bool_] = expected.argmax(axis=1) != alone.argmax(axis=1)
     sure = np.flatnonzero(flipped & (margins(expected) > _SURE_MARGIN))
     if sure.size:
@@ -139,6 +140,6 @@ def _count_flips(expected: FloatArray, alone: FloatArray, texts: Sequence[str]) 
     return int(flipped.sum())
 
 
-def _name(index: int, texts: Sequence[str]) -> str:
-    text = texts[index]
+def _name(index: int, texts: Sequence[Text]) -> str:
+    text = texts[index] if isinstance(texts[index], str) else " / ".join(texts[index])
     return f"text {index}: {text[:_SHOWN_CHARACTERS]!r}{'...' if len(text) > _SHOWN_CHARACTERS else ''}"

@@ -73,6 +73,7 @@ class ModelInfo(BaseModel):
     licence: str | None
     labels: list[str]
     max_tokens: int
+    pairs: bool = Field(description="Whether it takes pairs of texts instead of texts.")
     window_tokens: int | None = Field(
         description="A text of more tokens is scored in windows of so many; null: it is cut at max_tokens."
     )
@@ -133,6 +134,7 @@ def router(lifecycle: Lifecycle) -> APIRouter:
             licence=manifest.licence,
             labels=manifest.labels,
             max_tokens=manifest.max_tokens,
+            pairs=manifest.pairs,
             window_tokens=manifest.window_tokens,
             window_overlap=manifest.window_overlap,
             max_windows=manifest.max_windows,

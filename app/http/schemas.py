@@ -1,9 +1,11 @@
 """The JSON of predictions and of errors, with its limits: what `/openapi.json` shows is what is checked."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     FailFast,
@@ -14,16 +16,17 @@ from pydantic import (
     create_model,
 )
 from pydantic.config import JsonDict
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from app.errors import ErrorDetail, InvalidRequest
-from app.model.tokenizer import Truncation
+from app.model.tokenizer import Pair, Truncation
 
 EXAMPLE_REQUEST: JsonDict = {"text": ["I hate you.", "I love you."]}
 MAX_TOP_K = 100_000
 MAX_FAULTS = 128
 """Faults that one answer lists."""
 BYTE_ORDER_MARKS = b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"
+ONE_TEXT, PAIRS = "this model takes one text, not a pair", "this model takes pairs, each a list of two texts"
 VISIBLE = (
     r"[^\s"
     "\0-\x1f\x7f-\xa0\xad"  # controls, soft hyphen
@@ -51,6 +54,8 @@ class PredictRequest(BaseModel):
     truncation: Truncation = "end"
     """What is cut of a text that is longer than the model's tokens; `error` refuses it."""
     max_texts: ClassVar[int]
+    pairs: ClassVar[bool]
+    """Whether each text is a pair of them."""
 
 
 class LabelScore(BaseModel):
@@ -93,18 +98,43 @@ class ErrorResponse(BaseModel):
     detail: list[ErrorItem]
 
 
-def predict_request(*, max_texts: int, max_text_characters: int) -> type[PredictRequest]:
+def predict_request(
+    *,
+    max_texts: int,
+    max_text_characters: int,
+    truncations: Sequence[Truncation] = ("end", "start", "error"),
+    pairs: bool = False,
+) -> type[PredictRequest]:
     """The request model with these limits: at most `max_texts` texts of at most `max_text_characters` characters.
 
+    `truncations` are those of the model package, the default first; where it takes `pairs`, each text is two of them.
     The first wrong text is enough: half a million of them must not become half a million messages.
     """
-    characters = StringConstraints(strict=True, min_length=1, max_length=max_text_characters, pattern=VISIBLE)
+    text = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=max_text_characters, pattern=VISIBLE)]
+    pair = Annotated[list[text], Strict(), Field(min_length=2, max_length=2), AfterValidator(Pair.of)]
     rules = Strict(), FailFast(), Field(min_length=1, max_length=max_texts)
-    texts = Annotated[list[Annotated[str, characters]], *rules]
-    field = Field(description=f"1 to {max_texts} texts of 1 to {max_text_characters} characters, none of them blank.")
-    request = create_model("PredictRequest", __base__=PredictRequest, __doc__="Texts to classify.", text=(texts, field))
-    request.max_texts = max_texts
+    texts: Any = Annotated[list[pair], *rules] if pairs else Annotated[list[text], *rules]
+    what = "pairs of texts, each" if pairs else "texts"
+    field = Field(description=f"1 to {max_texts} {what} of 1 to {max_text_characters} characters, none of them blank.")
+    choice = Field(truncations[0], json_schema_extra={"enum": list(truncations)})
+    request = create_model(
+        "PredictRequest",
+        __base__=PredictRequest,
+        __doc__="Texts to classify.",
+        text=(texts, field),
+        truncation=(Annotated[Truncation, AfterValidator(partial(_of_package, truncations))], choice),
+    )
+    request.max_texts, request.pairs = max_texts, pairs
     return request
+
+
+def _of_package(truncations: Sequence[Truncation], chosen: Truncation) -> Truncation:
+    """Raises PydanticCustomError for a choice that this model package does not have."""
+    if chosen not in truncations:
+        *others, last = map(repr, truncations)
+        msg = f"this model package has no `{chosen}`: its choices are {', '.join(others)} and {last}"
+        raise PydanticCustomError("truncation", msg)
+    return chosen
 
 
 def read(model: type[_Model], body: bytes) -> _Model:
@@ -134,6 +164,12 @@ def _described(error: ErrorDetails) -> ErrorDetail:
             return detail("text_too_long", error["loc"], f"{len(error['input'])} characters exceed {limit}")
         case "string_too_short" | "string_pattern_mismatch":
             return detail("blank_text", error["loc"], "a blank text has no sentiment")
+        case "string_type" if isinstance(error["input"], list):
+            return detail("pair", error["loc"], f"{len(error['input'])} texts are given as one: {ONE_TEXT}")
+        case "list_type" if len(error["loc"]) > 1:
+            return detail("no_pair", error["loc"], PAIRS)
+        case "too_short" | "too_long" if len(error["loc"]) > 1:
+            return detail("no_pair", error["loc"], f"{len(error['input'])} texts are given as one: {PAIRS}")
     return detail(error["type"], error["loc"], error["msg"])
 
 

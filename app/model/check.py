@@ -16,6 +16,7 @@ import numpy.typing as npt
 from app.errors import PackageError, one_line
 from app.model.classifier import Classifier, GoldenMismatch
 from app.model.package import Package
+from app.model.tokenizer import Pair
 from app.settings import EngineChoice
 
 BATCH_TOLERANCE = 1e-4
@@ -85,7 +86,7 @@ def _try_texts(classifier: Classifier) -> None:
             _same_in_batch(classifier, rows, expected, batch, f"a batch of {len(batch)} texts")
     _same_in_batch(classifier, rows, expected, list(range(len(rows))), f"a batch of {len(rows)} texts")
     for unit in LONG_UNITS:
-        long = _encode(classifier, unit * (LONG_CHARACTERS * classifier.encoder.max_tokens))
+        long = _encode(classifier, _taken(classifier, unit * (LONG_CHARACTERS * classifier.encoder.max_tokens)))
         what = f"a text of {len(long)} tokens ({unit!r} repeated)"
         pair = np.concatenate([expected[:1], _scores(classifier, [long], what)])
         _same_in_batch(classifier, [rows[0], long], pair, [0, 1], f"a batch with {what}")
@@ -96,7 +97,12 @@ def _short_texts(classifier: Classifier) -> list[str]:
     golden = [item.text for item in classifier.package.manifest.golden]
     tokens = special_tokens(classifier.package.tokenizer_path)
     inside = [text for token in tokens for text in (token, f"{PLAIN} {token} {PLAIN}", f"{token}{token}{PLAIN}")]
-    return [PLAIN, DROPPED, *inside, *golden]
+    return [*(_taken(classifier, text) for text in (PLAIN, DROPPED, *inside)), *golden]
+
+
+def _taken(classifier: Classifier, text: str) -> str:
+    """The text as the package takes it: alone, or as both texts of a pair."""
+    return Pair(text, text) if classifier.package.manifest.pairs else text
 
 
 def _encode(classifier: Classifier, text: str) -> list[int]:

@@ -9,7 +9,7 @@ from app.errors import PackageError, one_line
 from app.model.native.transformer import Transformer
 from app.model.native.weights import Unsupported
 from app.model.package import Package
-from app.model.tokenizer import Encoder
+from app.model.tokenizer import Encoder, Pair
 from app.settings import EngineChoice
 
 GOLDEN_TOLERANCE = 0.02
@@ -156,7 +156,8 @@ class Classifier:
     def warm_up(self) -> None:
         """Run typical lengths once, so that the first request does not pay for first-time allocations."""
         for words in WARMUP_WORDS:
-            self.scores([self.encoder.encode("good " * words).ids])
+            text = "good " * words
+            self.scores([self.encoder.encode(Pair(text, text) if self.package.manifest.pairs else text).ids])
 
 
 def checked_classifier(package: Package, choice: EngineChoice = "auto") -> tuple[Classifier, float]:

@@ -40,6 +40,7 @@ class Session:
             self._session = ort.InferenceSession(package.model_path, options, providers=["CPUExecutionProvider"])
         except Exception as exc:  # its exceptions have no base class of their own
             raise PackageError(f"{package.model_path} can't be loaded: {one_line(exc)}") from exc
+        self._pairs = package.manifest.pairs
         self._takes_token_types = any(i.name == "token_type_ids" for i in self._session.get_inputs())
 
     def logits(self, rows: list[list[int]]) -> FloatArray:
@@ -50,10 +51,21 @@ class Session:
         input_ids, attention_mask = pad(rows)
         feed = {"input_ids": input_ids, "attention_mask": attention_mask}
         if self._takes_token_types:
-            feed["token_type_ids"] = np.zeros_like(input_ids)
+            feed["token_type_ids"] = token_types(rows, input_ids.shape) if self._pairs else np.zeros_like(input_ids)
         how = self._giving_back if input_ids.shape[1] > LONG_TOKENS else None
         logits: FloatArray = self._session.run(["logits"], feed, how)[0]
         return logits
+
+
+def token_types(rows: list[list[int]], shape: tuple[int, ...]) -> IntArray:
+    """Types (batch, tokens) of pairs of texts: 0 up to the first separator, and 1 up to the last, which ends each row.
+
+    The export refuses tokenizers that give others. A separator in a text is what somebody wrote, and none.
+    """
+    types = np.zeros(shape, dtype=np.int64)
+    for index, row in enumerate(rows):
+        types[index, row.index(row[-1]) + 1 : len(row)] = 1
+    return types
 
 
 def pad(rows: list[list[int]]) -> tuple[IntArray, IntArray]:

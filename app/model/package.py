@@ -7,11 +7,22 @@ were verified at export.
 import hashlib
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from app.errors import PackageError
+from app.model.tokenizer import Pair, Truncation
 
 FORMAT = 1
 WEIGHTS = "weights.safetensors"
@@ -26,10 +37,17 @@ class FileFacts(BaseModel):
     bytes: int
 
 
-class Golden(BaseModel):
-    """A text and its scores by label as they were at export, on the machine of the export."""
+def text_or_pair(value: Any, text: ValidatorFunctionWrapHandler) -> str:
+    """A text, or the pair that a list of two texts is."""
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(item, str) for item in value):  # noqa: PLR2004
+        return Pair.of(value)
+    return str(text(value))
 
-    text: str
+
+class Golden(BaseModel):
+    """A text, or a pair, and its scores by label as they were at export, on the machine of the export."""
+
+    text: Annotated[str, WrapValidator(text_or_pair)]
     scores: dict[str, float]
 
 
@@ -69,6 +87,8 @@ class Manifest(BaseModel):
     """Tokens that a window has in common with the one before."""
     max_windows: int = Field(default=8, ge=1, le=64)
     """A text is cut behind so many windows, which bounds what it costs."""
+    pairs: bool = False
+    """Whether the network reads pairs of texts, and nothing else."""
     inputs: list[str]
     files: dict[str, FileFacts]
     golden: list[Golden] = Field(min_length=1)
@@ -87,8 +107,21 @@ class Manifest(BaseModel):
             return Windows(self.max_tokens, 0, 1)
         return Windows(self.window_tokens, self.window_overlap, self.max_windows)
 
+    @property
+    def truncations(self) -> tuple[Truncation, ...]:
+        """What callers may choose for texts that are too long; the first is the default."""
+        if self.pairs:
+            return "end", "error"
+        return ("end", "start", "error") if self.window_tokens is None else ("window", "end", "start", "error")
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.pairs and self.window_tokens is not None:
+            raise ValueError("pairs of texts are not read in windows: window_tokens should not be there")
+        if any(isinstance(golden.text, Pair) != self.pairs for golden in self.golden):
+            raise ValueError(
+                f"golden texts should {'all' if self.pairs else 'not'} be pairs, since pairs is {self.pairs}"
+            )
         if self.window_tokens is not None and self.window_tokens > self.max_tokens:
             raise ValueError(f"window_tokens {self.window_tokens} exceeds max_tokens {self.max_tokens}")
         if self.window_overlap > (self.window_tokens or 0) // 2:
@@ -151,8 +184,12 @@ class Package:
             check_file(self.weights_path, files[WEIGHTS])
         # Without the profile: what traffic is compared with changes no score, and must not empty every cache.
         joined = "".join(f"{name}:{facts.sha256}\n" for name, facts in sorted(files.items()) if name != PROFILE)
-        if self.manifest.window_tokens is not None:  # of all that the manifest says itself, this alone changes scores
+        if (
+            self.manifest.window_tokens is not None
+        ):  # of all that the manifest says itself, this and pairs change scores
             joined += "windows:{}:{}:{}\n".format(*self.manifest.windows)
+        if self.manifest.pairs:
+            joined += "pairs\n"
         self.digest = hashlib.sha256(joined.encode()).hexdigest()
         self.profile = self._read_profile() if PROFILE in files else None
 

@@ -2,8 +2,11 @@
 
 import json
 import os
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 from tokenizers import Encoding, Tokenizer
 from tokenizers.models import WordPiece
@@ -18,8 +21,31 @@ SLACK_TOKENS = 128
 """A prefix may end inside a word and so change that word's tokens: 100 tokens at most in WordPiece, where a longer word
 is one unknown token. With this many to spare, the change lies behind the cut."""
 
-Truncation = Literal["end", "start", "error"]
-"""What is cut of a text that is too long, its end or its start; `error` cuts the end, and whoever asked refuses it."""
+Truncation = Literal["end", "start", "error", "window"]
+"""What is cut of a text that is too long, its end or its start; `error` cuts the end, and whoever asked refuses it.
+`window` is `end` by another name, in packages whose texts are read in windows."""
+
+
+class Pair(str):
+    """Two texts that a network reads together, for packages that take pairs.
+
+    As a string, which caches, limits and the queue see, it differs from every other pair.
+    """
+
+    __slots__ = ("first", "second")
+    first: str
+    second: str
+
+    def __new__(cls, first: str, second: str) -> Self:
+        pair = super().__new__(cls, f"{len(first)}:{first}{second}")
+        pair.first, pair.second = first, second
+        return pair
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Self:
+        """Of a sequence of two."""
+        first, second = texts
+        return cls(first, second)
 
 
 class Tokens(NamedTuple):
@@ -63,6 +89,8 @@ class Encoder:
         Only as much of a long text is read as it takes to fill the model: a prefix that grows fourfold until it has
         tokens to spare, or a suffix.
         """
+        if isinstance(text, Pair):
+            return self._encode_pair(text)
         if truncation == "start":
             return self._encode_suffix(text)
         characters = self.max_tokens * CHARACTERS_PER_TOKEN
@@ -77,6 +105,41 @@ class Encoder:
                 for window in more[: self._max_windows - 1]:
                     ids += window.ids
                 return Tokens(ids, dropped > 0, ids.count(self._unknown_id))
+            characters = 4 * max(characters, len(prefix))
+
+    def _encode_pair(self, pair: Pair) -> Tokens:
+        """Both texts within one budget of tokens: of the longer one more is cut, as tokenizers' `longest_first` does.
+
+        That itself would make every combination of what is cut of one text with what is cut of the other.
+        """
+        head, between, tail = self._pair_frame
+        room = self.max_tokens - len(head) - len(between) - len(tail)
+        first, second = self._words(pair.first), self._words(pair.second)
+        truncated = len(first) + len(second) > room
+        if truncated:
+            shorter, longer = (first, second) if len(first) <= len(second) else (second, first)
+            del shorter[room // 2 :]
+            del longer[room - len(shorter) :]
+        ids = [*head, *first, *between, *second, *tail]
+        return Tokens(ids, truncated, ids.count(self._unknown_id))
+
+    @cached_property
+    def _pair_frame(self) -> tuple[list[int], list[int], list[int]]:
+        """The special tokens before, between and behind the texts of a pair."""
+        encoding = self._tokenizer.encode("good", "good")
+        sides = encoding.sequence_ids
+        begin, middle, end = sides.index(0), sides.index(1), len(sides) - sides[::-1].index(1)
+        return encoding.ids[:begin], encoding.ids[begin + sides.count(0) : middle], encoding.ids[end:]
+
+    def _words(self, text: str) -> list[int]:
+        """The ids of a text without special tokens: all, or as many as fill the model, and some to spare."""
+        characters = self.max_tokens * CHARACTERS_PER_TOKEN
+        while True:
+            prefix = self._prefix(text, characters)
+            (encoding,) = self._tokenizer.encode_batch_fast([prefix], add_special_tokens=False)
+            ids: list[int] = [*encoding.ids, *chain.from_iterable(part.ids for part in encoding.overflowing)]
+            if len(prefix) == len(text) or len(ids) >= self.max_tokens + SLACK_TOKENS:
+                return ids
             characters = 4 * max(characters, len(prefix))
 
     def _encode_suffix(self, text: str) -> Tokens:

@@ -63,7 +63,12 @@ def _failed(message: str) -> int:
 
 
 def _run(settings: Settings, job: Job) -> None:
-    classifier, _ = checked_classifier(Package(fetch(settings.model_dir, settings.model_cache_dir)), settings.engine)
+    package = Package(fetch(settings.model_dir, settings.model_cache_dir))
+    if package.manifest.pairs:
+        raise PackageError(
+            f"{settings.model_dir} takes pairs of texts (VALENCE_MODEL_DIR), and a column holds single ones"
+        )
+    classifier, _ = checked_classifier(package, settings.engine)
     with open_journal(job.journal_path, job.identity(classifier), chunk=CHUNK_ROWS, total=job.rows) as journal:
         scorer = BulkScorer(
             classifier,

@@ -77,7 +77,8 @@ class Scorer:
         self._prefix = cache_prefix.encode()
         whole_or_end, start = (blake2b(digest_size=16, key=secret, person=person) for person in (b"", b"start"))
         # A text that is cut elsewhere is another text; one that is refused if it is cut is the same.
-        self._hashes: dict[Truncation, blake2b] = {"end": whole_or_end, "error": whole_or_end, "start": start}
+        self._hashes: dict[Truncation, blake2b] = dict.fromkeys(("end", "error", "window"), whole_or_end)
+        self._hashes["start"] = start
         self._memory = memory
         self._redis = redis
         self._timeout_seconds = timeout_seconds

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import BaseModel, ConfigDict, Field, Strict, WithJsonSchema
 from starlette.responses import Response
 
-from app.errors import AppError
+from app.errors import AppError, InvalidRequest
 from app.http.protocols.inference import (
     JSON_TYPE,
     REFUSALS,
@@ -18,14 +18,23 @@ from app.http.protocols.inference import (
     inlined,
     label_scores,
     sentences,
-    single_texts,
+    texts_of,
 )
 from app.http.protocols.native import checked
-from app.http.protocols.tei import Inputs
+from app.http.protocols.tei import INPUTS, TEXT
 from app.http.refusals import refused
-from app.http.schemas import MAX_TOP_K, LabelScore, PredictRequest, read
+from app.http.schemas import MAX_TOP_K, LabelScore, PredictRequest, detail, read
 from app.model.package import Manifest
 from app.scoring.memory import Answer
+
+OBJECT = {
+    "type": "object",
+    "properties": {"text": TEXT, "text_pair": TEXT},
+    "required": ["text"],
+    "additionalProperties": False,
+}
+LISTED = {**INPUTS, "anyOf": [*INPUTS["anyOf"], OBJECT, {"type": "array", "items": OBJECT, "minItems": 1}]}
+"""The library's pipelines know objects, too."""
 
 
 class HuggingFaceParameters(BaseModel):
@@ -42,7 +51,7 @@ class HuggingFaceParameters(BaseModel):
 class HuggingFaceRequest(BaseModel):
     """What `huggingface_hub.InferenceClient.text_classification` sends."""
 
-    inputs: Inputs
+    inputs: Annotated[str | dict[str, Any] | list[Any], WithJsonSchema(LISTED)]
     parameters: HuggingFaceParameters | None = None
 
 
@@ -65,7 +74,8 @@ class HuggingFace:
         """Its fields -> ours; one text alone is answered as a list of one, as its client asks for."""
         asked = read(HuggingFaceRequest, body)
         chosen = asked.parameters or HuggingFaceParameters()
-        request = checked(self._schema, single_texts(asked.inputs))
+        texts = texts_of(listed(asked.inputs), pairs=self._schema.pairs)[0]
+        request = checked(self._schema, texts)
 
         def respond(answers: Sequence[Answer], manifest: Manifest) -> tuple[bytes, Sequence[Header]]:
             predictions = [
@@ -78,6 +88,21 @@ class HuggingFace:
     def refused(self, exc: AppError) -> Response:
         """One sentence."""
         return refused(exc, {"error": sentences(exc)})
+
+
+def listed(inputs: str | dict[str, Any] | list[Any]) -> str | list[Any]:
+    """Inputs with lists instead of objects. Raises InvalidRequest for an object with other keys."""
+    if isinstance(inputs, str):
+        return inputs
+    return [
+        _texts(item) if isinstance(item, dict) else item for item in (inputs if isinstance(inputs, list) else [inputs])
+    ]
+
+
+def _texts(item: dict[str, Any]) -> list[Any]:
+    if not {"text"} <= item.keys() <= {"text", "text_pair"}:
+        raise InvalidRequest([detail("input", ["inputs"], "an object should have `text` and, in a pair, `text_pair`")])
+    return [text for text in (item["text"], item.get("text_pair")) if text is not None]
 
 
 def router() -> APIRouter:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from app.errors import AppError, InvalidRequest
-from app.http.schemas import PredictRequest
+from app.http.schemas import ONE_TEXT, PredictRequest
 from app.model.classifier import SCORE_DIGITS
 from app.model.package import Manifest
 from app.scoring.memory import Answer
@@ -91,16 +91,23 @@ def apply(function: Function, values: Sequence[float]) -> list[float]:
     return [round(score, SCORE_DIGITS) for score in scores]
 
 
-def single_texts(inputs: str | list[Any]) -> list[Any]:
-    """The texts of `inputs`: one, a list of them, or a list of lists of one. Raises InvalidRequest for a pair."""
+def texts_of(inputs: str | list[Any], *, pairs: bool) -> tuple[list[Any], bool]:
+    """The texts of `inputs`, or the pairs, and whether there is one alone, outside of a list.
+
+    Inputs are one text, a list of them, or a list of lists of one; where the model takes `pairs`, a list of two texts,
+    or a list of such lists, as TEI has it. Raises InvalidRequest for a pair where it takes none.
+    """
     if isinstance(inputs, str):
-        return [inputs]
+        return [inputs], True
+    if pairs:
+        alone = bool(inputs) and all(isinstance(item, str) for item in inputs)
+        return [inputs] if alone else inputs, alone
     for index, item in enumerate(inputs):
         if isinstance(item, list) and len(item) != 1:
-            msg = f"{len(item)} texts are given as one input: this model takes one text, not a pair"
             kind = "pair" if len(item) == 2 else "no_text"  # noqa: PLR2004 - a pair
+            msg = f"{len(item)} texts are given as one: {ONE_TEXT}"
             raise InvalidRequest([{"type": kind, "loc": ["body", "inputs", index], "msg": msg}])
-    return [item[0] if isinstance(item, list) else item for item in inputs]
+    return [item[0] if isinstance(item, list) else item for item in inputs], False
 
 
 def inlined(model: type[BaseModel]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Hugging Face's Text Embeddings Inference (https://huggingface.github.io/text-embeddings-inference): classification.
 
-A flat list is a list of texts here. TEI itself reads a flat list of two as a pair, for models that take two.
+A flat list is a list of texts here, but a pair where the model takes pairs. TEI itself reads each flat list of two so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from app.errors import AppError
 from app.http.observe import PATH
-from app.http.protocols.inference import JSON_TYPE, Header, Respond, chosen_scores, sentences, single_texts
+from app.http.protocols.inference import JSON_TYPE, Header, Respond, chosen_scores, sentences, texts_of
 from app.http.protocols.native import checked
 from app.http.refusals import refused
 from app.http.schemas import LabelScore, PredictRequest, read
@@ -23,10 +23,11 @@ from app.model.package import Manifest
 from app.scoring.memory import Answer
 
 TEXT = {"type": "string"}
-ONE_TEXT = {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 1}
+ONE_OR_TWO = {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 2}
 INPUTS = {
-    "anyOf": [TEXT, {"type": "array", "items": {"anyOf": [TEXT, ONE_TEXT]}, "minItems": 1}],
-    "description": "One text, or a list of texts, each alone or in a list of its own; within the limits of `text`.",
+    "anyOf": [TEXT, {"type": "array", "items": {"anyOf": [TEXT, ONE_OR_TWO]}, "minItems": 1}],
+    "description": "One text, or a list of texts, each alone or in a list of its own; for a model that takes pairs a "
+    "list of two, or a list of those; within the limits of `text`.",
 }
 Inputs = Annotated[str | list[Any], WithJsonSchema(INPUTS)]
 ERROR_TYPES = {
@@ -85,8 +86,8 @@ class Tei:
         cut = "start" if asked.truncation_direction.lower() == "left" else "end"
         truncation = "error" if asked.truncate is False else cut
         options = {"truncation": truncation, "raw_scores": asked.raw_scores}
-        request = checked(self._schema, single_texts(asked.inputs), **options)
-        alone = isinstance(asked.inputs, str)
+        texts, alone = texts_of(asked.inputs, pairs=self._schema.pairs)
+        request = checked(self._schema, texts, **options)
 
         def respond(answers: Sequence[Answer], manifest: Manifest) -> tuple[bytes, Sequence[Header]]:
             predictions = chosen_scores(manifest.labels, request, answers)

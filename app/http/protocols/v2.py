@@ -18,7 +18,7 @@ from app.errors import AppError, InvalidRequest, TooLarge
 from app.http.protocols.inference import JSON_TYPE, Header, Respond, chosen_scores, sentences
 from app.http.protocols.native import checked
 from app.http.refusals import refused
-from app.http.schemas import PredictRequest, detail, read
+from app.http.schemas import PAIRS, PredictRequest, detail, read
 from app.model.package import Manifest
 from app.scoring.memory import Answer
 
@@ -77,7 +77,7 @@ class V2:
         header, binary = _split(body, headers)
         asked = read(V2Request, header)
         options = {name: asked.parameters[name] for name in OPTIONS if name in asked.parameters}
-        texts = _texts(asked.inputs, binary, self._schema.max_texts)
+        texts = _texts(asked.inputs, binary, self._schema)
         request = checked(self._schema, texts, **options)
         wanted = _wanted(asked)
 
@@ -104,26 +104,29 @@ def _split(body: bytes, headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
     return body[: int(told)], body[int(told) :]
 
 
-def _texts(inputs: list[Tensor], binary: bytes, max_texts: int) -> list[Any]:
-    """The elements of the one tensor of BYTES."""
+def _texts(inputs: list[Tensor], binary: bytes, schema: type[PredictRequest]) -> list[Any]:
+    """The elements of the one tensor of BYTES, or the pairs of them that its last dimension makes."""
     if len(inputs) != 1 or inputs[0].datatype != "BYTES":
         found = ", ".join(f"{tensor.name[:64]!r} ({tensor.datatype[:16]})" for tensor in inputs)
         raise _wrong("inputs", f"there should be one tensor, of BYTES, got {found}")
     (tensor,) = inputs
-    count = math.prod(tensor.shape)
-    if count > max_texts:
+    each, max_texts = 1 + schema.pairs, schema.max_texts
+    if schema.pairs and (len(tensor.shape) < each or tensor.shape[-1] != each):
+        raise _wrong("shape", f"{PAIRS}: the last dimension should be 2, got {tensor.shape}")
+    elements = math.prod(tensor.shape)
+    if (count := elements // each) > max_texts:
         raise TooLarge(f"{count} texts exceed the limit of {max_texts} (VALENCE_MAX_TEXTS)", loc=["body", "inputs"])
     if (size := tensor.parameters.get("binary_data_size")) is not None:
         if size != len(binary):
             raise _wrong("binary_data_size", f"{len(binary)} bytes stand behind the JSON: another number is told")
-        texts = list(_elements(binary, max_texts + 1))
+        texts = list(_elements(binary, each * max_texts + 1))
     elif binary or tensor.data is None:
         raise _wrong("data", "the texts stand neither in `data` nor, with `binary_data_size`, behind the JSON")
     else:
         texts = [text for row in tensor.data for text in (row if isinstance(row, list) else [row])]
-    if len(texts) != count:
-        raise _wrong("shape", f"the shape is of {count} texts, the data of {len(texts)}")
-    return texts
+    if len(texts) != elements:
+        raise _wrong("shape", f"the shape is of {elements} texts, the data of {len(texts)}")
+    return [texts[index : index + 2] for index in range(0, elements, 2)] if schema.pairs else texts
 
 
 def _elements(binary: bytes, most: int) -> Iterator[str]:

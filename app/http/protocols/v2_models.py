@@ -128,7 +128,7 @@ def add_model(routes: APIRouter, lifecycle: Lifecycle) -> None:
             name=lifecycle.package.manifest.name,
             versions=[VERSION],
             platform="valence",
-            inputs=[TensorFacts(name="text", datatype="BYTES", shape=[-1])],
+            inputs=[TensorFacts(name="text", datatype="BYTES", shape=[-1, 2] if manifest.pairs else [-1])],
             outputs=[
                 TensorFacts(name="labels", datatype="BYTES", shape=[-1, -1]),
                 TensorFacts(name="scores", datatype="FP32", shape=[-1, -1]),

@@ -1,6 +1,7 @@
 """Texts -> token ids, with the tokenizer of the bundled package."""
 
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from tokenizers import Tokenizer
 
 from app.model.onnxruntime import pad
 from app.model.package import Package
-from app.model.tokenizer import Encoder
+from app.model.tokenizer import Encoder, Pair
 from app.settings import BUNDLED_MODEL
 
 PACKAGE = Package(BUNDLED_MODEL)
@@ -149,3 +150,31 @@ def test_one_row_is_not_padded() -> None:
     """A text alone keeps its length."""
     input_ids, attention_mask = pad([[1, 2]])
     assert (input_ids.tolist(), attention_mask.tolist()) == ([[1, 2]], [[1, 1]])
+
+
+@pytest.mark.parametrize("lengths", [(1, 1), (5, 200), (200, 5), (30, 31), (31, 30), (60, 60), (61, 300), (300, 61)])
+def test_pair_is_cut_as_the_library_cuts_it(bundled_model: Path, lengths: tuple[int, int]) -> None:
+    """The longer one first, whichever it is; what is written like a separator is none."""
+    tokenizer = Tokenizer.from_file(str(bundled_model / "tokenizer.json"))
+    tokenizer.enable_truncation(64)
+    tokenizer.encode_special_tokens = True
+    first, second = ("good [SEP] " * lengths[0]).strip(), "film " * lengths[1]
+    expected = tokenizer.encode(first, second)
+    found = Encoder(bundled_model / "tokenizer.json", 64).encode(Pair(first, second))
+    assert found.ids == expected.ids
+    assert found.truncated == bool(expected.overflowing)
+
+
+@pytest.mark.parametrize("text", ["\u597d" * 100_000, "good " * 20_000, "x" * 100_000])
+def test_long_pair_is_read_as_far_as_the_model_reads(bundled_model: Path, text: str) -> None:
+    """Not a token more, and without a combination for each two cuts."""
+    encoder = Encoder(bundled_model / "tokenizer.json", 512)
+    short = Pair("good", text[:20_000])
+    assert encoder.encode(Pair("good", text)).ids == encoder.encode(short).ids
+    assert len(encoder.encode(Pair(text, text)).ids) <= 512
+
+
+def test_pairs_are_told_apart() -> None:
+    """By what caches see of them, and wherever the one text ends."""
+    pairs = [Pair("a", "bc"), Pair("ab", "c"), Pair("", "abc"), Pair("1:a", "bc"), Pair("1", ":abc")]
+    assert len({str(pair) for pair in pairs}) == len(pairs)

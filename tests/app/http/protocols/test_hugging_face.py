@@ -63,8 +63,9 @@ def test_client_is_told_what_is_wrong(client: InferenceClient) -> None:
 
 def test_list_is_answered_in_order(service: Service) -> None:
     """One list of labels for each text."""
-    answer = post(service, {"inputs": ["good", "bad"]}, "/")
-    assert answer.json() == ours(service, "good", "bad")
+    expected = ours(service, "good", "bad")
+    assert post(service, {"inputs": ["good", "bad"]}, "/").json() == expected
+    assert post(service, {"inputs": [{"text": "good"}, {"text": "bad"}]}, "/").json() == expected
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,12 @@ def test_list_is_answered_in_order(service: Service) -> None:
     [
         ({"inputs": "a", "parameters": {"top": 1}}, 422, "parameters.top: Extra inputs"),
         ({"inputs": "a", "parameters": {"function_to_apply": "tanh"}}, 422, "parameters.function_to_apply"),
-        ({"inputs": {"text": "a"}}, 422, "inputs"),
+        ({"inputs": {"txt": "a"}}, 422, "an object should have `text`"),
+        (
+            {"inputs": {"text": "a", "text_pair": "b"}},
+            422,
+            "inputs.0: 2 texts are given as one: this model takes one text",
+        ),
         ({"inputs": ["a"] * 129}, 413, "129 texts exceed"),
         ("{", 422, "Invalid JSON"),
     ],
