@@ -57,6 +57,14 @@ def test_either_end_of_a_long_text_is_cut(service: Service) -> None:
     assert kept_start.headers["X-Cache"] == kept_end.headers["X-Cache"] == "1/1"
 
 
+def test_windows_are_the_default_by_name(service: Service) -> None:
+    """Of the bundled package, which has some: the same cache entry, whether the text fits them or not."""
+    for text in (f"good {uuid.uuid4()}", f"{HEAD}{TAIL}{uuid.uuid4()}"):
+        plain, named = predict(service, text), predict(service, text, truncation="window")
+        assert named.json() == plain.json()
+        assert named.headers["X-Cache"] == "1/1"
+
+
 def test_long_text_is_refused_if_it_should_be(service: Service) -> None:
     """With its place and the limit; one that fits is answered."""
     answer = plain_http.post(service.url + "/predict", json={"text": ["good", TAIL], "truncation": "error"})
