@@ -178,6 +178,7 @@ class Lifecycle:
         try:
             found = await aside(look_up, asked, self.settings.model_cache_dir)
             package = await aside(Package, found.folder)
+            self._check_requests(package)
             model = await load(package, self.settings, self.plan)
         except Exception as exc:
             LOADS_FAILED.inc()
@@ -193,6 +194,11 @@ class Lifecycle:
         seconds = round(time.monotonic() - began, 3)
         replaced = before.labels[1] if before is not None else None
         return Swap(model=name, digest=digest, engine=engine, stale=found.stale, before=replaced, seconds=seconds)
+
+    def _check_requests(self, package: Package) -> None:
+        """Raises PackageError for a model of other requests than those whose schema was made at the start."""
+        if package.manifest.pairs != self.package.manifest.pairs:
+            raise PackageError("one of the two takes pairs of texts: start a process of its own with it")
 
     def _serve(self, model: ServedModel, found: Fetched) -> None:
         """Let it answer every request that begins from now on."""

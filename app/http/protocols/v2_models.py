@@ -124,8 +124,9 @@ def add_model(routes: APIRouter, lifecycle: Lifecycle) -> None:
     @routes.get("")
     async def metadata() -> Model:
         """The model's tensors."""
+        manifest = lifecycle.package.manifest
         return Model(
-            name=lifecycle.package.manifest.name,
+            name=manifest.name,
             versions=[VERSION],
             platform="valence",
             inputs=[TensorFacts(name="text", datatype="BYTES", shape=[-1, 2] if manifest.pairs else [-1])],
