@@ -4,6 +4,7 @@ One number divides all logits; the labels stay as they are. It is fitted on labe
 learned from, and folded into the classifier's last layer, so that whoever runs the package needs to know nothing of it.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,10 @@ import numpy.typing as npt
 import torch
 
 from model_export.checkpoint import Checkpoint
-from model_export.errors import ExportError
+from model_export.errors import ExportError, one_line
 from model_export.labelled import Example
-from model_export.reference import CheckpointScorer
-from model_export.scores import FloatArray, activate
+from model_export.reference import CheckpointScorer, logits_of
+from model_export.scores import Activation, FloatArray, activate
 from model_export.windows import Windows
 
 MIN_TEXTS = 200
@@ -27,8 +28,12 @@ LOWEST, HIGHEST = 0.9, 10.0
 about others: little of that is allowed. Texts without a single wrong label would ask for 0, which is certainty."""
 
 BINS = 15
-_BATCH_SIZE = 32
+TRAINING = "training.json"
+"""What a fine-tuning writes beside its checkpoint."""
 _STEPS = 60
+
+Targets = npt.NDArray[np.bool_]
+"""(texts, labels): which labels are right for a text."""
 
 
 @dataclass(frozen=True)
@@ -51,30 +56,53 @@ def calibrate(
     """
     if len(examples) < MIN_TEXTS:
         return None
-    logits = _logits(CheckpointScorer(checkpoint, windows), examples)
+    logits = logits_of(CheckpointScorer(checkpoint, windows), [example.text for example in examples])
     labels = np.array([example.label for example in examples])
-    temperature = fit(logits, labels)
+    return scale(checkpoint, logits, np.arange(logits.shape[1]) == labels[:, None], data.name)
+
+
+def scale(checkpoint: Checkpoint, logits: FloatArray, targets: Targets, data: str) -> Calibration:
+    """Fit a temperature on the `logits` that `checkpoint` gives for texts of `data`, and fold it into its head.
+
+    Raises ExportError for a model whose last layer can't be told.
+    """
+    activation = checkpoint.activation
+    temperature = fit(logits, targets, activation)
     fold(checkpoint, temperature)
     return Calibration(
         temperature=round(temperature, 4),
-        data=data.name,
-        rows=len(examples),
-        error_before=round(calibration_error(logits, labels), 2),
-        error_after=round(calibration_error(logits / temperature, labels), 2),
+        data=data,
+        rows=len(logits),
+        error_before=round(calibration_error(activate(logits, activation), targets, activation), 2),
+        error_after=round(calibration_error(activate(logits / temperature, activation), targets, activation), 2),
     )
 
 
-def fit(logits: FloatArray, labels: npt.NDArray[np.int64]) -> float:
-    """The temperature in [0.9, 10] that gives `labels` (texts,) the highest likelihood under `logits` (texts, labels).
+def recorded(checkpoint: Path) -> Calibration | None:
+    """What a fine-tuning wrote of the temperature that it folded into the checkpoint in this folder; None without.
+
+    Raises ExportError for a record that can't be read.
+    """
+    path = checkpoint / TRAINING
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get("calibration")
+        return Calibration(**found) if found else None
+    except (OSError, ValueError, TypeError, AttributeError) as exc:
+        raise ExportError(f"{path}: the calibration cannot be read: {one_line(exc)}") from exc
+
+
+def fit(logits: FloatArray, targets: Targets, activation: Activation) -> float:
+    """The temperature in [0.9, 10] that gives `targets` the highest likelihood under `logits`, both (texts, labels).
 
     The likelihood is concave in 1 / temperature, so that halving the interval of its slope's sign finds the maximum.
+    The slope is the same for one label a text (softmax) and for several (sigmoid).
     """
-    given = logits[np.arange(len(labels)), labels]
     low, high = 1.0 / HIGHEST, 1.0 / LOWEST
     for _ in range(_STEPS):
         middle = (low + high) / 2.0
-        expected = np.sum(activate(logits * middle, "softmax") * logits, axis=1)
-        if np.mean(given - expected) > 0.0:
+        if np.sum((targets - activate(logits * middle, activation)) * logits) > 0.0:
             low = middle
         else:
             high = middle
@@ -86,32 +114,48 @@ def fold(checkpoint: Checkpoint, temperature: float) -> None:
 
     Raises ExportError when the model has no linear last layer of one output a label.
     """
-    outputs = len(checkpoint.labels)
-    heads = [
-        module
-        for name, module in checkpoint.model.named_modules()
-        if name.startswith("classifier") and isinstance(module, torch.nn.Linear) and module.out_features == outputs
-    ]
-    if not heads:
-        raise ExportError(f"a {checkpoint.architecture} has no classifier to divide by a temperature")
     with torch.no_grad():
-        for parameter in heads[-1].parameters():
+        for parameter in head(checkpoint).parameters():
             parameter.div_(temperature)
 
 
-def calibration_error(logits: FloatArray, labels: npt.NDArray[np.int64]) -> float:
-    """Expected calibration error in per cent over 15 equal bins of the likeliest label's score (Guo et al., eq. 3)."""
-    scores = activate(logits, "softmax")
-    confidence, right = scores.max(axis=1), scores.argmax(axis=1) == labels
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = [abs(float(np.sum(right[bins == each]) - np.sum(confidence[bins == each]))) for each in range(BINS)]
-    return 100.0 * sum(gaps) / len(labels)
+def head(checkpoint: Checkpoint) -> torch.nn.Linear:
+    """The last layer: the last linear one outside of the encoder, with one output a label.
+
+    Raises ExportError when there is none.
+    """
+    encoder = f"{checkpoint.model.base_model_prefix}."
+    heads = [
+        module
+        for name, module in checkpoint.model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+        and module.out_features == len(checkpoint.labels)
+        and not name.startswith(encoder)
+    ]
+    if not heads:
+        raise ExportError(f"a {checkpoint.architecture} has no classifier to divide by a temperature")
+    return heads[-1]
 
 
-def _logits(scorer: CheckpointScorer, examples: Sequence[Example]) -> FloatArray:
-    """The logits (texts, labels) of every example, in the order given."""
-    order = sorted(range(len(examples)), key=lambda index: len(examples[index].text))
-    batches = [order[start : start + _BATCH_SIZE] for start in range(0, len(order), _BATCH_SIZE)]
-    found = [scorer.logits([examples[index].text for index in batch]) for batch in batches]
-    logits: FloatArray = np.concatenate(found).astype(np.float64)[np.argsort(order)]
-    return logits
+def calibration_error(scores: FloatArray, targets: Targets, activation: Activation) -> float:
+    """Expected calibration error in per cent over 15 equal bins of the scores (Guo et al., eq. 3)."""
+    stated, right, counts = reliability(scores, targets, activation)
+    return float(100.0 * np.sum(np.abs(right - stated) * counts) / np.sum(counts))
+
+
+def reliability(
+    scores: FloatArray, targets: Targets, activation: Activation
+) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
+    """By bin of the scores: their mean, the share of right ones, and how many there are; empty bins are left out.
+
+    With one label a text that is the likeliest label's score, with several every label's.
+    """
+    chosen = np.ones_like(targets)
+    if activation == "softmax":
+        chosen = np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None]
+    stated, right = scores[chosen], targets[chosen]
+    bins = np.minimum((stated * BINS).astype(int), BINS - 1)
+    counts = np.bincount(bins, minlength=BINS)
+    kept = counts > 0
+    means = [np.bincount(bins, values, BINS)[kept] / counts[kept] for values in (stated, right)]
+    return means[0], means[1], counts[kept]

@@ -66,17 +66,12 @@ def load(folder: Path, labels: Sequence[str] | None = None, *, name: str | None 
     config = _read_config(folder, name)
     weight_files(folder, name)
     model = _load_model(folder, name)
-    _check_size(model, name)
+    check_size(model, name)
     activation = _activation(model, name)
     names = _labels(model, config, labels, name)
-    tokenizer = _load_tokenizer(folder, name)
-    highest = max(tokenizer.get_vocab().values())
-    if highest >= model.config.vocab_size:
-        raise ExportError(
-            f"{name}: the tokenizer has ids up to {highest}, the model only {model.config.vocab_size} of them; save "
-            "the tokenizer that it was trained with beside it"
-        )
-    return Checkpoint(model, tokenizer, names, activation, _max_tokens(model, tokenizer, name))
+    tokenizer = load_tokenizer(folder, name)
+    check_vocabulary(tokenizer, model, name)
+    return Checkpoint(model, tokenizer, names, activation, max_tokens(model, tokenizer, name))
 
 
 def _read_config(folder: Path, name: str) -> dict[str, Any]:
@@ -116,7 +111,18 @@ def _load_model(folder: Path, name: str) -> PreTrainedModel:
     return model
 
 
-def _check_size(model: PreTrainedModel, name: str) -> None:
+def check_vocabulary(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel, name: str) -> None:
+    """Raise ExportError for a tokenizer with ids that the model has no embedding for."""
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= model.config.vocab_size:
+        raise ExportError(
+            f"{name}: the tokenizer has ids up to {highest}, the model only {model.config.vocab_size} of them; save "
+            "the tokenizer that it was trained with beside it"
+        )
+
+
+def check_size(model: PreTrainedModel, name: str) -> None:
+    """Raise ExportError for a model that is too large for an ONNX file."""
     size = sum(weights.numel() * weights.element_size() for weights in model.parameters())
     if size > MAX_GRAPH_BYTES:
         raise ExportError(
@@ -165,7 +171,8 @@ def _check_label2id(label2id: object, names: Sequence[str], name: str) -> None:
         )
 
 
-def _load_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerFast:
+def load_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerFast:
+    """The fast tokenizer of a checkpoint. Raises ExportError where there is none."""
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as exc:  # tokenizers raises bare Exception for a broken tokenizer.json
@@ -182,7 +189,7 @@ def _load_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def _max_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str) -> int:
+def max_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str) -> int:
     """The longest input, special tokens included.
 
     RoBERTa counts positions from `padding_idx + 1`, so 514 position embeddings hold 512 tokens. A limit of -1, or none,

@@ -1,51 +1,125 @@
-"""Labelled texts of one's own for fine-tuning: tables with named columns, named labels, a stratified dev split."""
+"""Labelled texts of one's own for fine-tuning: tables with named columns, one label a text or several, a dev split."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from model_export.errors import ExportError
-from model_export.labelled import Example
+from model_export.labelled import Example, read_labelled
+from model_export.progress import note
+from model_export.treebank import hold_out
 
 MIN_ROWS = 20
+MAX_LABELS = 1_000
+SEPARATOR = ";"
+"""Between the labels of one text."""
+TREEBANK_LABELS = ("NEGATIVE", "POSITIVE")
 READERS = {
     ".csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False),
     ".tsv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False, sep="\t"),
-    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False),
+    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False, convert_dates=False),
     ".parquet": pd.read_parquet,
 }
+_SHOWN_CHARACTERS, _SHOWN_LABELS = 60, 10
+
+
+@dataclass(frozen=True)
+class LabelledText:
+    """A text and the indices of the logits that are right for it: one, or with several labels a text any number."""
+
+    text: str
+    labels: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Names of the labels in the order of their numbers, and the examples of both splits, which share no text."""
+    """Names of the labels in the order of their numbers, and the examples by use; `dev` shares no text with others."""
 
     labels: tuple[str, ...]
-    training: list[Example]
-    dev: list[Example]
+    training: list[LabelledText]
+    dev: list[LabelledText]
+    held_out: list[LabelledText] = field(default_factory=list)
+    multi_label: bool = False
 
 
-def read_rows(path: Path, text_column: str, label_column: str) -> list[tuple[str, str]]:
-    """(text, label) of each row. Raises ExportError that names the file and what is wrong with it."""
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise ExportError(f"{path}: unknown format; name a file that ends in {', '.join(READERS)}")
-    try:
-        table = reader(path)
-    except (OSError, ValueError) as exc:  # broken encodings and pandas' and Arrow's parser errors are ValueErrors
-        raise ExportError(f"{path} cannot be read: {str(exc).partition(chr(10))[0]}") from exc
-    for column in (text_column, label_column):
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns to read, and whether that of the labels holds several, separated by `;`."""
+
+    text: str
+    label: str
+    multi_label: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A text and the names of its labels."""
+
+    text: str
+    names: tuple[str, ...]
+
+
+def load(data: Path, dev: Path | None, columns: Columns, dev_share: float, seed: int) -> Dataset:
+    """Read `data`, and `dev` or a stratified `dev_share` of `data`.
+
+    Raises ExportError for fewer than `MIN_ROWS` rows, one label only, a label or text of `dev` that may not be there.
+    """
+    rows = read_rows(data, columns)
+    labels = labels_of(rows, data)
+    if dev is None:
+        rows, held = split(rows, dev_share, seed, data)
+    else:
+        held = read_rows(dev, columns)
+        check_dev(held, labels, {row.text for row in rows}, dev, data)
+    return Dataset(labels, numbered(rows, labels), numbered(held, labels), multi_label=columns.multi_label)
+
+
+def load_treebank(data: Path, dev: Path, held_out_share: float, seed: int) -> Dataset:
+    """SST-2 as GLUE has it, a part of its training sentences held out with all their phrases.
+
+    Raises ExportError as `load` does.
+    """
+    examples, checks = read_labelled(data), read_labelled(dev)
+    rows = _treebank_rows(examples, data)
+    labels_of(rows, data)
+    check_dev(_treebank_rows(checks, dev), TREEBANK_LABELS, {row.text for row in rows}, dev, data)
+    parts = [*hold_out(examples, held_out_share, seed), checks]
+    training, held_out, held = ([LabelledText(one.text, (one.label,)) for one in part] for part in parts)
+    return Dataset(TREEBANK_LABELS, training, held, held_out)
+
+
+def read_rows(path: Path, columns: Columns) -> list[Row]:
+    """The texts with the names of their labels. Raises ExportError that names the file and what is wrong with it."""
+    table = _read_table(path)
+    for column in (columns.text, columns.label):
         if column not in table.columns:
             raise ExportError(f"{path} has no column {column!r}; it has {', '.join(map(str, table.columns))}")
-    rows = []
-    for number, (text, label) in enumerate(zip(table[text_column], table[label_column], strict=True), start=1):
-        for column, value in ((text_column, text), (label_column, label)):
-            if (pd.api.types.is_scalar(value) and pd.isna(value)) or not str(value).strip():
-                raise ExportError(f"{path}, row {number}: column {column!r} is empty")
-        rows.append((str(text).strip(), str(label).strip()))
-    return rows
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes what the header does not name for an index
+        raise ExportError(f"{path}: its rows have more fields than the header has names")
+    cells = zip(table[columns.text], table[columns.label], strict=True)
+    return [_row(text, label, columns, f"{path}, row {number}") for number, (text, label) in enumerate(cells, start=1)]
+
+
+def labels_of(rows: Sequence[Row], path: Path) -> tuple[str, ...]:
+    """The names of all labels in order. Raises ExportError for rows from which no classifier can learn."""
+    if len(rows) < MIN_ROWS:
+        raise ExportError(f"{path} has {len(rows)} rows; fine-tuning needs at least {MIN_ROWS}")
+    labels = in_order({name for row in rows for name in row.names})
+    if len(labels) < 2:  # noqa: PLR2004 - what a classifier chooses between
+        found = f"one label only, {labels[0]!r}" if labels else "no labels"
+        raise ExportError(f"{path} has {found}; a classifier needs two")
+    most = min(MAX_LABELS, len(rows) // 2)
+    if len(labels) > most:
+        raise ExportError(
+            f"{path} has {len(labels)} different labels in {len(rows)} rows, such as {_shown(labels[0])}, and at most "
+            f"{most} can be learned from them; is it the right column?"
+        )
+    return labels
 
 
 def in_order(names: set[str]) -> tuple[str, ...]:
@@ -53,33 +127,105 @@ def in_order(names: set[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=int if all(name.isdecimal() for name in names) else None))
 
 
-def load(data: Path, dev: Path | None, columns: tuple[str, str], dev_share: float, seed: int) -> Dataset:
-    """Read `data`, and `dev` or a stratified `dev_share` of `data`. Columns are those of the text and of the label.
+def split(rows: Sequence[Row], share: float, seed: int, path: Path) -> tuple[list[Row], list[Row]]:
+    """Training and dev rows without a text in both, with the same share of each label.
 
-    Raises ExportError for fewer than `MIN_ROWS` rows, one label only, a label or text of `dev` that may not be there.
+    Of several labels a text the rarest one counts; a text that alone has its label is for training. Raises ExportError
+    where the rows are too few for that.
     """
-    rows = read_rows(data, *columns)
-    if len(rows) < MIN_ROWS:
-        raise ExportError(f"{data} has {len(rows)} rows; fine-tuning needs at least {MIN_ROWS}")
-    labels = in_order({label for _, label in rows})
-    if len(labels) == 1:
-        raise ExportError(f"{data} has one label only, {labels[0]!r}; a classifier needs two")
-    if dev is None:
-        unique = list({text: (text, label) for text, label in rows}.values())  # no text may be in both
-        try:
-            rows, held = train_test_split(
-                unique, test_size=dev_share, random_state=seed, stratify=[label for _, label in unique]
+    unique = _unique(rows, path)
+    frequency = Counter(name for row in unique for name in row.names)
+    strata = [min(row.names, key=lambda name: (frequency[name], name), default="") for row in unique]
+    sizes = Counter(strata)
+    alone = [index for index, stratum in enumerate(strata) if sizes[stratum] == 1]
+    if alone:
+        note(f"{path}: {len(alone)} labels have one text only, which is for training, such as {strata[alone[0]]!r}")
+    rest = sorted(set(range(len(unique))) - set(alone))
+    try:
+        training, dev = train_test_split(
+            rest, test_size=share, random_state=seed, stratify=[strata[index] for index in rest]
+        )
+    except ValueError as exc:
+        raise ExportError(f"{path} cannot be split by label: {exc}; name a validation set with --dev") from exc
+    return [unique[index] for index in (*training, *alone)], [unique[index] for index in dev]
+
+
+def check_dev(dev: Sequence[Row], labels: Sequence[str], training: set[str], path: Path, data: Path) -> None:
+    """Raise ExportError for a validation set with an unknown label or a text of the training set, or without rows."""
+    if not dev:
+        raise ExportError(f"{path} has no rows")
+    for number, row in enumerate(dev, start=1):
+        unknown = [name for name in row.names if name not in labels]
+        if unknown:
+            listed = ", ".join(labels[:_SHOWN_LABELS]) + (", ..." if len(labels) > _SHOWN_LABELS else "")
+            raise ExportError(f"{path}, row {number}: label {_shown(unknown[0])} is not one of {data}: {listed}")
+        if row.text in training:
+            raise ExportError(f"{path}, row {number}: the text is in {data} too: {_shown(row.text)}")
+    if len({row.names for row in dev}) == 1:
+        raise ExportError(f"{path} has one label only; it cannot show whether anything was learned")
+
+
+def numbered(rows: Sequence[Row], labels: Sequence[str]) -> list[LabelledText]:
+    """The same rows with the labels' indices."""
+    number = {label: index for index, label in enumerate(labels)}
+    return [LabelledText(row.text, tuple(sorted(number[name] for name in row.names))) for row in rows]
+
+
+def _read_table(path: Path) -> Any:
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ExportError(f"{path}: unknown format; name a file that ends in {', '.join(READERS)}")
+    try:
+        return reader(path)
+    except (OSError, ValueError) as exc:  # broken encodings and pandas' and Arrow's parser errors are ValueErrors
+        raise ExportError(f"{path} cannot be read: {str(exc).partition(chr(10))[0]}") from exc
+
+
+def _row(text: object, label: object, columns: Columns, place: str) -> Row:
+    names = _names(label)
+    if _is_empty(text) or not str(text).strip():
+        raise ExportError(f"{place}: column {columns.text!r} is empty")
+    if not columns.multi_label:
+        if not names:
+            raise ExportError(f"{place}: column {columns.label!r} is empty")
+        if len(names) > 1 or SEPARATOR in str(label):
+            raise ExportError(f"{place}: several labels, {_shown(str(label))}; --multi-label learns them all")
+    return Row(str(text).strip(), names)
+
+
+def _names(label: object) -> tuple[str, ...]:
+    """The names in a cell, which JSON lines and Parquet may have as a list; in the order of their first appearance."""
+    if _is_empty(label):
+        return ()
+    parts = str(label).split(SEPARATOR) if pd.api.types.is_scalar(label) else map(str, list(label))  # type: ignore[call-overload]
+    return tuple(dict.fromkeys(stripped for part in parts if (stripped := part.strip())))
+
+
+def _is_empty(value: object) -> bool:
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def _unique(rows: Sequence[Row], path: Path) -> list[Row]:
+    """Each text once, with the labels of its last row."""
+    unique = {row.text: row for row in rows}
+    if len(unique) < len(rows):
+        differing = sum(set(row.names) != set(unique[row.text].names) for row in rows)
+        note(
+            f"{path}: {len(rows) - len(unique)} rows repeat a text and are left out, so that none is in both splits; "
+            f"{differing} have other labels than the text's last row, which counts"
+        )
+    return list(unique.values())
+
+
+def _treebank_rows(examples: Sequence[Example], path: Path) -> list[Row]:
+    for number, example in enumerate(examples, start=1):
+        if example.label >= len(TREEBANK_LABELS):
+            raise ExportError(
+                f"{path}, row {number}: label {example.label} is not 0 or 1, as SST-2 has it; for a table of your own "
+                "name its columns with --text-column and --label-column"
             )
-        except ValueError as exc:
-            raise ExportError(f"{data} cannot be split by label: {exc}") from exc
-    else:
-        held = read_rows(dev, *columns)
-    known, seen = {label: number for number, label in enumerate(labels)}, {text for text, _ in rows}
-    for number, (text, label) in enumerate(held, start=1):
-        if label not in known:
-            raise ExportError(f"{dev}, row {number}: label {label!r} is not one of {data}: {', '.join(labels)}")
-        if text in seen:
-            raise ExportError(f"{dev}, row {number}: the text is in {data} too: {text[:60]!r}")
-    if not held:
-        raise ExportError(f"{dev} has no rows")
-    return Dataset(labels, *([Example(text=t, label=known[name]) for t, name in part] for part in (rows, held)))
+    return [Row(example.text, (TREEBANK_LABELS[example.label],)) for example in examples]
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}...")

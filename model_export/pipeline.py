@@ -74,7 +74,7 @@ def build(source: Source, request: Request, stage: Path) -> None:
     if not profiled:
         note(f"no profile for drift: it takes {profile.MIN_TEXTS} different texts, --data gives {len(texts)}")
     progress = Progress(6 + 2 * bool(texts) + profiled)
-    calibration = _calibrate(loaded, request, progress)
+    calibration = _calibrate(loaded, request, progress) or _recorded(source)
     facts = _write_files(loaded, work, package, progress)
     scorer = PackageScorer(
         package,
@@ -107,6 +107,12 @@ def _calibrate(loaded: Checkpoint, request: Request, progress: Progress) -> dict
         note(f"scores stay as the checkpoint gives them: a temperature takes {calibrate.MIN_TEXTS} labelled texts")
         return None
     return asdict(calibration)
+
+
+def _recorded(source: Source) -> dict[str, object] | None:
+    """The temperature that the checkpoint's fine-tuning folded into it."""
+    calibration = calibrate.recorded(source.folder)
+    return None if calibration is None else asdict(calibration)
 
 
 def _write_files(loaded: Checkpoint, work: Path, package: Path, progress: Progress) -> dict[str, object]:

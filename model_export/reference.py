@@ -1,13 +1,16 @@
 """The reference that a package is held against: the same texts through the checkpoint, in PyTorch and fp32."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import torch
 
 from model_export.checkpoint import TOKEN_TYPES, Checkpoint
 from model_export.pairs import Text, type_array
 from model_export.scores import FloatArray, activate
 from model_export.windows import Logits, Windows
+
+_BATCH_SIZE = 32
 
 
 class CheckpointScorer:
@@ -52,3 +55,19 @@ class CheckpointScorer:
             output = self._checkpoint.model(input_ids=input_ids, attention_mask=attention_mask, **types)
         logits: Logits = output.logits.numpy()
         return logits
+
+
+def logits_of(
+    scorer: CheckpointScorer,
+    texts: Sequence[str],
+    watch: Callable[[Sequence[list[int]]], Iterable[list[int]]] = iter,
+) -> FloatArray:
+    """The logits (texts, labels) of every text, in the order given, by batches of similar length.
+
+    `watch` passes the batches on one by one, and so can show how far they are, or end them.
+    """
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+    batches = [order[start : start + _BATCH_SIZE] for start in range(0, len(order), _BATCH_SIZE)]
+    found = [scorer.logits([texts[index] for index in batch]) for batch in watch(batches)]
+    logits: FloatArray = np.concatenate(found).astype(np.float64)[np.argsort(order)]
+    return logits

@@ -23,6 +23,12 @@ DEFAULT_EXPERIMENT = "valence"
 """MLFLOW_EXPERIMENT_NAME names another."""
 DESCRIBED = ("source", "licence", "architecture", "labels", "max_tokens", "opset", "quantisation", "tools")
 MEASURED = ("verification", "accuracy")
+GIVEN = ("recipe", "texts", "start", "data", "columns", "precision", "saved")
+"""What a training was given."""
+FIGURES = ("loss", "accuracy", "balanced accuracy", "macro F1", "micro F1")
+"""What it was measured by, those of them that it has."""
+MOST_METRICS = 500
+"""MLflow takes 1,000 at once."""
 MAX_VALUE = 500
 """Characters of a parameter; older servers refuse longer ones."""
 CLIENT = {
@@ -72,11 +78,11 @@ class Tracker:
         try:
             run = self._client.create_run(self._experiment, tags={"kind": record.kind}, run_name=record.name)
             run_id = str(run.info.run_id)
-            self._client.log_batch(
-                run_id,
-                metrics=[entities.Metric(name, value, now, step) for name, value, step in record.metrics],
-                params=[entities.Param(name, value[:MAX_VALUE]) for name, value in record.parameters.items()],
-            )
+            parameters = [entities.Param(name, value[:MAX_VALUE]) for name, value in record.parameters.items()]
+            metrics = [entities.Metric(name, value, now, step) for name, value, step in record.metrics]
+            self._client.log_batch(run_id, params=parameters)
+            for start in range(0, len(metrics), MOST_METRICS):
+                self._client.log_batch(run_id, metrics=metrics[start : start + MOST_METRICS])
             for file in record.files:
                 self._client.log_artifact(run_id, str(file), record.kind)
             self._client.set_terminated(run_id)
@@ -107,18 +113,22 @@ def of_package(package: Path) -> Record:
 
 
 def of_checkpoint(checkpoint: Path) -> Record:
-    """A fine-tuned checkpoint as its training.json describes it; accuracies by epoch, those of the result last."""
+    """A trained checkpoint as its training.json describes it, with its report if it has one.
+
+    Figures are by epoch, those of the result last.
+    """
     file = checkpoint / "training.json"
     training = json.loads(file.read_text(encoding="utf-8"))
-    stages = enumerate(training["accuracy"].values(), start=1)
+    stages = ((name, step, stage) for name in FIGURES for step, stage in enumerate(training.get(name, {}).values(), 1))
+    figures = [(name, value, step) for measure, step, stage in stages for name, value in flat({measure: stage})]
+    calibration = flat({"calibration": training.get("calibration") or {}})
+    given = {name: training[name] for name in GIVEN if training.get(name)}
     return Record(
         kind="checkpoint",
         name=checkpoint.resolve().name,
-        files=[file],
-        parameters={
-            name: str(value) for name, value in flat({"recipe": training["recipe"], "texts": training["texts"]})
-        },
-        metrics=[(name, value, step) for step, stage in stages for name, value in flat({"accuracy": stage})],
+        files=[file, *sorted((checkpoint / "report").glob("*"))],
+        parameters={name: str(value) for name, value in flat(given)},
+        metrics=[*figures, *((name, value, 0) for name, value in calibration if isinstance(value, int | float))],
     )
 
 

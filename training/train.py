@@ -24,7 +24,7 @@ from model_export.labelled import Example as Labelled
 from model_export.labelled import read_labelled
 from model_export.precision import autocast
 from model_export.progress import note
-from model_export.selection import most_accurate
+from model_export.selection import best, majority
 from model_export.tracking import of_checkpoint, tracker
 from training.batches import endless
 from training.errors import TrainingError
@@ -124,7 +124,7 @@ def run(
     candidates = {"last": model, "mean": mean}
     figures = {name: accuracy(candidate, tokenizer, validation) for name, candidate in candidates.items()}
     note(f"accuracy on the validation set: {figures}")
-    name = most_accurate(figures, validation)
+    name = best(figures, majority([example.label for example in validation]))
     candidates[name].save_pretrained(output)
     tokenizer.save_pretrained(output)
     record = {

@@ -13,6 +13,7 @@ from model_export.checkpoint import load
 from model_export.errors import ExportError
 from model_export.labelled import Example
 from model_export.reference import CheckpointScorer
+from model_export.scores import activate
 from model_export.texts import short_texts
 from tests.model_export.tiny import write_checkpoint
 
@@ -23,19 +24,26 @@ def drawn(logits: "np.ndarray[Any, np.dtype[np.float64]]", seed: int = 0) -> "np
     return (np.random.default_rng(seed).random(len(logits)) > scores[:, 0]).astype(np.int64)
 
 
+def targets(labels: "np.ndarray[Any, np.dtype[np.int64]]") -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """One column a label."""
+    return np.stack([labels == 0, labels == 1], axis=1)
+
+
 @pytest.mark.parametrize("temperature", [0.95, 1.0, 3.0])
 def test_the_temperature_is_found(temperature: float) -> None:
     """Labels drawn from logits / T are best explained by T, and calibrated after it."""
     true = np.random.default_rng(1).normal(scale=2.0, size=(20_000, 2))
-    logits, labels = true * temperature, drawn(true)
-    assert calibrate.fit(logits, labels) == pytest.approx(temperature, rel=0.05)
-    assert calibrate.calibration_error(true, labels) < 1.0
+    logits, right = true * temperature, targets(drawn(true))
+    assert calibrate.fit(logits, right, "softmax") == pytest.approx(temperature, rel=0.05)
+    assert calibrate.calibration_error(activate(true, "softmax"), right, "softmax") < 1.0
 
 
 def test_texts_without_an_error_do_not_ask_for_certainty() -> None:
     """The temperature is bounded where the likelihood has no maximum."""
     logits = np.array([[1.0, -1.0]] * 300)
-    assert calibrate.fit(logits, np.zeros(300, np.int64)) == pytest.approx(calibrate.LOWEST, rel=1e-3)
+    assert calibrate.fit(logits, targets(np.zeros(300, np.int64)), "softmax") == pytest.approx(
+        calibrate.LOWEST, rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("architecture", ["DistilBertForSequenceClassification", "RobertaForSequenceClassification"])
