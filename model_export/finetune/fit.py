@@ -20,22 +20,16 @@ from model_export.finetune.bar import say, shown, steps_bar
 from model_export.finetune.loss import class_weights, loss_of
 from model_export.finetune.measures import constant, figures, judged_by, targets_of
 from model_export.finetune.recipe import Recipe
+from model_export.precision import autocast
 from model_export.reference import CheckpointScorer, logits_of
 from model_export.scores import FloatArray
 from model_export.selection import best
 from model_export.windows import Windows
 
 MEAN = "mean of snapshots"
-BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
 
 Between = Callable[[], None]
 """Called between two batches; what it raises ends the run there."""
-
-
-def has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 itself. Where it does not, that takes fifty times as long as float32."""
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name) for name in BFLOAT16_INSTRUCTIONS)
 
 
 class Fit:
@@ -45,7 +39,6 @@ class Fit:
         self.checkpoint, self.texts, self.recipe = checkpoint, texts, recipe
         model, targets = checkpoint.model, targets_of(texts, len(checkpoint.labels))
         self.steps = recipe.epochs * recipe.steps(len(texts))
-        self.bfloat16 = has_bfloat16()
         self.figures: dict[str, dict[str, dict[str, float]]] = {}
         """stage -> set -> measure -> value."""
         self.epoch = self.batch = 0  # that are done, the batches of this epoch
@@ -104,7 +97,7 @@ class Fit:
     def learn(self, encoded: dict[str, torch.Tensor], texts: torch.Tensor) -> None:
         """One step of the optimiser."""
         model, step = self.checkpoint.model, self.step + 1
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bfloat16):
+        with autocast():
             logits = model(**encoded).logits
         loss = self._loss(logits.float(), self._targets[texts])
         loss.backward()

@@ -19,6 +19,7 @@ from model_export.finetune.resume import State, keeper, stoppable
 from model_export.finetune.start import Start, begin
 from model_export.manifest import tool_versions
 from model_export.package import digest, publish, staging
+from model_export.precision import has_bfloat16
 from model_export.progress import note
 from model_export.scores import Activation, activate
 from model_export.tracking import flat
@@ -57,7 +58,7 @@ def run(request: Request) -> None:
         sizes = {"training": len(data.training), "held out": len(data.held_out), "dev": len(data.dev)}
         note(f"{sizes['training']} texts to train on, {sizes['held out']} held out, {sizes['dev']} for validation")
         fit = Fit(start.checkpoint, data.training, recipe)
-        record = given_by(request, start, fit) | {"texts": sizes}
+        record = given_by(request, start) | {"texts": sizes}
         state = State(request.output, {name: str(value) for name, value in flat(record)})
         saved, checkpoint = trained(fit, data, state)
         record |= {"labels": list(data.labels), "saved": saved}
@@ -76,7 +77,7 @@ def read(request: Request) -> Dataset:
     return load_treebank(request.data, request.dev, recipe.held_out_share, recipe.seed)
 
 
-def given_by(request: Request, start: Start, fit: Fit) -> dict[str, Any]:
+def given_by(request: Request, start: Start) -> dict[str, Any]:
     """All that decides what comes out: a run with anything else is another one, and does not go on from its state."""
     files = {"training": request.data, "dev": request.dev}
     return {
@@ -84,7 +85,7 @@ def given_by(request: Request, start: Start, fit: Fit) -> dict[str, Any]:
         "data": {use: {"file": path.name, "sha256": digest(path)} for use, path in files.items() if path},
         "columns": request.columns and asdict(request.columns),
         "recipe": asdict(request.recipe),
-        "precision": "bfloat16" if fit.bfloat16 else "float32",
+        "precision": "bfloat16" if has_bfloat16() else "float32",
         "tools": tool_versions(),
     }
 
