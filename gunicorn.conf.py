@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 from app.errors import LoadError, PackageError
 from app.keys.file import read_keys
-from app.model.package import Package
 from app.model.source import fetched
+from app.model.tabular import open_package
 from app.scoring.redis import RedisClient
 from app.settings import SettingsError, read_settings
 from app.telemetry import listener
@@ -48,7 +48,7 @@ METRICS_BYTES = 6 * 1_048_576
 def on_starting(server: Any) -> None:
     """In the parent, before all else: what cannot work is said in one line, not in the traceback of each worker."""
     try:
-        Package(fetched(settings.model_dir, settings.model_cache_dir).folder)
+        open_package(fetched(settings.model_dir, settings.model_cache_dir).folder)
         if settings.redis_url is not None:
             RedisClient(settings.redis_url)
         if settings.api_keys_file is not None:

@@ -18,8 +18,8 @@ import structlog
 from app.cpu import cpu_flags, plan_threads, resident_bytes
 from app.errors import LoadError, NotReady, PackageError, one_line
 from app.model.classifier import GoldenMismatch
-from app.model.package import Package
 from app.model.source import Fetched, fetched, look_up
+from app.model.tabular import AnyPackage, open_package
 from app.serving import ServedModel, aside, load, redis_tier
 from app.settings import Settings, SettingsError
 from app.telemetry.logs import stdout
@@ -59,7 +59,7 @@ class Lifecycle:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.fetched = fetched(settings.model_dir, settings.model_cache_dir)
-        self.package = Package(self.fetched.folder)
+        self.package = open_package(self.fetched.folder)
         """What `model` serves, or is to serve, as it was `fetched`."""
         try:
             redis_tier(self.package, settings)  # what can't work is said before anything is loaded
@@ -177,7 +177,7 @@ class Lifecycle:
         log.info("load_asked", model=asked)
         try:
             found = await aside(look_up, asked, self.settings.model_cache_dir)
-            package = await aside(Package, found.folder)
+            package = await aside(open_package, found.folder)
             self._check_requests(package)
             model = await load(package, self.settings, self.plan)
         except Exception as exc:
@@ -195,10 +195,12 @@ class Lifecycle:
         replaced = before.labels[1] if before is not None else None
         return Swap(model=name, digest=digest, engine=engine, stale=found.stale, before=replaced, seconds=seconds)
 
-    def _check_requests(self, package: Package) -> None:
+    def _check_requests(self, package: AnyPackage) -> None:
         """Raises PackageError for a model of other requests than those whose schema was made at the start."""
-        if package.manifest.pairs != self.package.manifest.pairs:
-            raise PackageError("one of the two takes pairs of texts: start a process of its own with it")
+        takes, served = package.manifest.requests, self.package.manifest.requests
+        if takes != served:
+            msg = f"it takes {takes}, and this process serves {served}: start one of its own with it"
+            raise PackageError(one_line(ValueError(msg)))
 
     def _serve(self, model: ServedModel, found: Fetched) -> None:
         """Let it answer every request that begins from now on."""

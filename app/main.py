@@ -17,9 +17,9 @@ from app.http.admin import Admin
 from app.http.aliases import Aliases, Unprefixed
 from app.http.auth import SCHEMES, Auth
 from app.http.observe import Observe
-from app.http.protocols import huggingface, tei, v2_models
+from app.http.protocols import v2_models
+from app.http.protocols.spoken import spoken
 from app.http.refusals import not_found
-from app.http.schemas import predict_request
 from app.keys.accounts import Accounts
 from app.lifecycle import Lifecycle
 from app.settings import Settings, read_settings, unknown_variables
@@ -42,13 +42,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     lifecycle = Lifecycle(settings)
     admin = partial(Admin, token=settings.admin_token, load=lifecycle.swap_from_thread)
     accounts = Accounts(settings.api_keys_file, settings.redis_url) if settings.api_keys_file else None
-    manifest = lifecycle.package.manifest
-    schema = predict_request(
-        max_texts=settings.max_texts,
-        max_text_characters=settings.max_text_characters,
-        truncations=manifest.truncations,
-        pairs=manifest.pairs,
-    )
+    protocols = spoken(lifecycle, VERSION)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -84,8 +78,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     )
     app.add_exception_handler(HTTPException, not_found)
     app.add_exception_handler(v2_models.UnknownModel, v2_models.unknown_model)
-    predictions = predict.router(schema), huggingface.router()
-    for routes in (*predictions, tei.router(lifecycle, VERSION), v2_models.router(lifecycle, VERSION)):
+    for routes in protocols.routers:
         app.include_router(routes, dependencies=[] if accounts is None else SCHEMES)
     app.include_router(operations.router(lifecycle))
     app.include_router(summary.router(lifecycle))
@@ -93,7 +86,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.mount("/static", page.files)
     # Around FastAPI and not inside it: its own outermost layers would cost each cache hit a tenth of its time.
     logs = settings.log_level in ("debug", "info")
-    endpoint: ASGIApp = predict.Predict(Aliases(app), lifecycle=lifecycle, schema=schema)
+    endpoint: ASGIApp = predict.Predict(Aliases(app), lifecycle=lifecycle, spoken=protocols)
     if accounts is not None:
         endpoint = Auth(endpoint, accounts=accounts)
     if settings.cors_origins:

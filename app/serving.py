@@ -16,9 +16,9 @@ from urllib.parse import quote
 import structlog
 
 from app.cpu import ThreadPlan
-from app.model.classifier import Classifier, checked_classifier
 from app.model.package import Package
-from app.scoring.drift import DriftWindow
+from app.model.tabular import AnyModel, AnyPackage, checked_model
+from app.scoring.drift import DriftWindow, row_features, text_features
 from app.scoring.memory import MemoryCache
 from app.scoring.queue import InferenceQueue, lower_priority
 from app.scoring.redis_tier import RedisTier
@@ -43,10 +43,10 @@ _Result = TypeVar("_Result")
 class ServedModel:
     """A version that is loaded, checked and warm. Lives on the event loop that `load` was called on."""
 
-    package: Package
-    classifier: Classifier
+    package: AnyPackage
+    classifier: AnyModel
     golden_difference: float
-    """By how much a golden text's score differs from that at export, at most."""
+    """By how much a golden answer differs from that at export, at most."""
     scorer: Scorer
     served: ServedTexts
     drift: DriftWindow | None
@@ -86,12 +86,12 @@ class ServedModel:
             await self.connections.aclose()
 
 
-async def load(package: Package, settings: Settings, plan: ThreadPlan) -> ServedModel:
+async def load(package: AnyPackage, settings: Settings, plan: ThreadPlan) -> ServedModel:
     """Have a package read, checked against its golden texts and warmed up beside the event loop.
 
     Raises GoldenMismatch or PackageError when it can't be served.
     """
-    classifier, golden_difference = await aside(checked_classifier, package, settings.engine)
+    classifier, golden_difference = await aside(checked_model, package, settings.engine)
     if classifier.native_differs is not None:
         log.warning("native_engine_differs", reason=classifier.native_differs)
     await aside(classifier.warm_up)
@@ -124,7 +124,7 @@ async def aside(run: Callable[..., _Result], *arguments: object) -> _Result:
         thread.shutdown(wait=False)
 
 
-def redis_tier(package: Package, settings: Settings, secret: bytes = b"") -> RedisTier | None:
+def redis_tier(package: AnyPackage, settings: Settings, secret: bytes = b"") -> RedisTier | None:
     """The second cache tier for this package, not yet connected. Raises ValueError for a URL that can't be used."""
     if settings.redis_url is None:
         return None
@@ -138,7 +138,7 @@ def redis_tier(package: Package, settings: Settings, secret: bytes = b"") -> Red
 
 
 def _scorer(
-    classifier: Classifier, settings: Settings, plan: ThreadPlan, redis: RedisTier | None, secret: bytes
+    classifier: AnyModel, settings: Settings, plan: ThreadPlan, redis: RedisTier | None, secret: bytes
 ) -> Scorer:
     digest = classifier.package.digest[:DIGEST_CHARACTERS]
     return Scorer(
@@ -164,18 +164,19 @@ def _scorer(
     )
 
 
-def _watch_drift(package: Package, settings: Settings) -> DriftWindow | None:
+def _watch_drift(package: AnyPackage, settings: Settings) -> DriftWindow | None:
     if package.profile is None or not settings.drift_window_texts:
         off = "VALENCE_DRIFT_WINDOW_TEXTS=0" if package.profile else "the model package has no profile"
         log.info("drift_not_watched", reason=off)
         return None
     return DriftWindow(
         package.profile,
+        text_features if isinstance(package, Package) else row_features(package.manifest.names),
         max_texts=settings.drift_window_texts,
         max_age_seconds=settings.drift_window_seconds,
     )
 
 
-def _header(package: Package) -> tuple[bytes, bytes]:
+def _header(package: AnyPackage) -> tuple[bytes, bytes]:
     name = quote(package.manifest.name[:MAX_NAME_CHARACTERS], safe="/:+ ")
     return b"x-model", f"{name}@{package.digest[:DIGEST_CHARACTERS]}".encode()

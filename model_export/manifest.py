@@ -1,9 +1,6 @@
 """manifest.json: where a package comes from, what it holds, and how it measured up."""
 
-import platform
-import tomllib
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +8,11 @@ import onnx
 
 from model_export.accuracy import Accuracy
 from model_export.checkpoint import Checkpoint
-from model_export.errors import ExportError
 from model_export.golden import Golden
 from model_export.package import FILES, MODEL, OPTIONAL_FILES, digest, fingerprint
 from model_export.source import Source, weight_files
 from model_export.verify import Verification
+from model_export.versions import tool_versions
 
 FORMAT = 1
 _TOOLS = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime", "tokenizers")
@@ -49,7 +46,7 @@ def inspect(package: Path) -> dict[str, Any]:
         "inputs": [value.name for value in model.graph.input],
         "opset": next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
         "files": {file: fingerprint(package / file) for file in (*FILES, *OPTIONAL_FILES) if (package / file).exists()},
-        "tools": tool_versions(),
+        "tools": tool_versions(_TOOLS),
     }
 
 
@@ -60,20 +57,3 @@ def results(verification: Verification, accuracy: Accuracy | None, golden: list[
         "accuracy": None if accuracy is None else asdict(accuracy),
         "golden": [asdict(text) for text in golden],
     }
-
-
-def tool_versions() -> dict[str, str]:
-    """Versions of everything that shaped the files."""
-    versions = {"python": platform.python_version()}
-    versions |= {tool: metadata.version(tool) for tool in _TOOLS}
-    return versions | {"valence": _own_version()}
-
-
-def _own_version() -> str:
-    """From pyproject.toml: this project is run from its checkout and never installed, so it has no metadata."""
-    project = Path(__file__).resolve().parents[1] / "pyproject.toml"
-    try:
-        version = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
-    except FileNotFoundError as exc:
-        raise ExportError("run model_export from a checkout of the project: pyproject.toml is missing") from exc
-    return str(version)

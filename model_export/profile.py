@@ -31,6 +31,8 @@ MIN_TEXTS = 500
 """Fewer would say too little: 500 texts against 500 of the same kind reach, in ten bins, an index of 0.09 once in a
 hundred times by chance."""
 BINS = 10
+Histogram = dict[str, list[float] | list[int]]
+"""`edges`, and one more of `counts`."""
 
 
 def measure(scorer: PackageScorer, texts: Sequence[str], data: Path) -> dict[str, Any]:
@@ -46,15 +48,15 @@ def measure(scorer: PackageScorer, texts: Sequence[str], data: Path) -> dict[str
     rows = [scorer.token_ids(text) for text in different]
     tokens = np.array([len(row) for row in rows], np.float64)
     features = {
-        "label": _histogram(scores.argmax(axis=1), [float(label) for label in range(scores.shape[1] - 1)]),
-        "score": _quantile_histogram(scores.max(axis=1)),
-        "tokens": _quantile_histogram(tokens),
+        "label": histogram(scores.argmax(axis=1), [float(label) for label in range(scores.shape[1] - 1)]),
+        "score": quantile_histogram(scores.max(axis=1)),
+        "tokens": quantile_histogram(tokens),
     }
     if scorer.unknown_id is not None:
         unknown = np.array([row.count(scorer.unknown_id) for row in rows]) / tokens
         # Always a bin for texts without any: in a model's own language that is nearly all of them.
         edges = quantile_edges(unknown) if unknown.any() else []
-        features["unknown_tokens"] = _histogram(unknown, sorted({0.0, *edges}))
+        features["unknown_tokens"] = histogram(unknown, sorted({0.0, *edges}))
     return {
         "format": FORMAT,
         "data": data.name,
@@ -81,11 +83,13 @@ def quantile_edges(values: FloatArray) -> list[float]:
     return edges or [math.nextafter(highest, -math.inf), highest]
 
 
-def _quantile_histogram(values: FloatArray) -> dict[str, list[float] | list[int]]:
-    return _histogram(values, quantile_edges(values))
+def quantile_histogram(values: FloatArray) -> Histogram:
+    """Of values, in up to ten bins of equal size."""
+    return histogram(values, quantile_edges(values))
 
 
-def _histogram(values: FloatArray | npt.NDArray[np.int64], edges: list[float]) -> dict[str, list[float] | list[int]]:
+def histogram(values: FloatArray | npt.NDArray[np.int64], edges: list[float]) -> Histogram:
+    """How many values each bin holds."""
     counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
     return {"edges": edges, "counts": counts.tolist()}
 

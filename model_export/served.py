@@ -18,7 +18,7 @@ TIMEOUT_SECONDS = 1800.0
 """A model that takes longer for some 300 texts is none for a CPU."""
 
 
-def check(package: Path, name: str, root: Path = ROOT) -> None:
+def check(package: Path, name: str, root: Path = ROOT, *, advice: str = ENCODERS) -> None:
     """Raise ExportError when the service can't serve `package`, a whole one with its manifest, of the model `name`.
 
     Where the service's code does not lie below `root`, that is said on standard error and nothing is tried.
@@ -36,7 +36,7 @@ def check(package: Path, name: str, root: Path = ROOT) -> None:
             f"{name} can't be served: trying it took more than {TIMEOUT_SECONDS:g} s; export a smaller model"
         ) from None
     if process.returncode:
-        raise ExportError(f"{name} can't be served: {_reason(process)}; {ENCODERS}")
+        raise ExportError(f"{name} can't be served: {_reason(process)}; {advice}")
 
 
 def _reason(process: "subprocess.CompletedProcess[str]") -> str:

@@ -21,7 +21,11 @@ from model_export.progress import note
 VARIABLE = "MLFLOW_TRACKING_URI"
 DEFAULT_EXPERIMENT = "valence"
 """MLFLOW_EXPERIMENT_NAME names another."""
-DESCRIBED = ("source", "licence", "architecture", "labels", "max_tokens", "opset", "quantisation", "tools")
+DESCRIBED = (
+    *("source", "licence", "task", "architecture", "algorithm", "hyperparameters", "labels", "max_tokens", "opset"),
+    *("quantisation", "tools"),
+)
+"""Of text and of tabular models: what a manifest lacks is left out."""
 MEASURED = ("verification", "accuracy")
 GIVEN = ("recipe", "texts", "start", "data", "columns", "precision", "saved")
 """What a training was given."""
@@ -101,13 +105,15 @@ def tracker() -> Tracker | None:
 def of_package(package: Path) -> Record:
     """A package as its manifest describes it: what it is as parameters, what was measured and its sizes as metrics."""
     manifest = json.loads((package / "manifest.json").read_text(encoding="utf-8"))
-    measured = flat({name: manifest[name] for name in MEASURED if manifest[name]})
+    measured = flat({name: manifest[name] for name in MEASURED if manifest.get(name)})
     sizes = {f"bytes.{file}": facts["bytes"] for file, facts in manifest["files"].items()}
     return Record(
         kind="package",
         name=manifest["name"],
         files=sorted(path for path in package.iterdir() if path.is_file()),
-        parameters={name: str(value) for name, value in flat({key: manifest[key] for key in DESCRIBED})},
+        parameters={
+            name: str(value) for name, value in flat({key: manifest[key] for key in DESCRIBED if key in manifest})
+        },
         metrics=[(name, value, 0) for name, value in [*measured, *sizes.items()] if isinstance(value, int | float)],
     )
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from app.cpu import cpu_flags, cpu_name
 from app.lifecycle import Lifecycle
+from app.model.tabular import Column, TabularPackage, Target
 
 
 class Health(BaseModel):
@@ -62,31 +63,18 @@ class OriginFacts(BaseModel):
     )
 
 
-class ModelInfo(BaseModel):
+class Info(BaseModel):
     """The model that answers, and what it runs on."""
 
     name: str
+    task: str
     source: dict[str, Any]
     revision: str | None
     digest: str
     origin: OriginFacts | None = Field(description="The name that the package was fetched by; null for a folder.")
     licence: str | None
     labels: list[str]
-    max_tokens: int
-    pairs: bool = Field(description="Whether it takes pairs of texts instead of texts.")
-    window_tokens: int | None = Field(
-        description="A text of more tokens is scored in windows of so many; null: it is cut at max_tokens."
-    )
-    window_overlap: int
-    max_windows: int
-    quantisation: dict[str, Any]
     accuracy: dict[str, Any] | None
-    calibration: dict[str, Any] | None = Field(
-        description="The temperature that the export divided the logits by, and what it was fitted on; null if by none."
-    )
-    unclear_below: float | None = Field(
-        description="A text whose highest score is lower has no clear label; null if the model has no such band."
-    )
     intended_use: str | None = Field(description="What the model is made for, and what not.")
     profile: ProfileFacts | None = Field(
         description="Texts that live traffic is compared with; null if there are none."
@@ -97,6 +85,33 @@ class ModelInfo(BaseModel):
     cpu: CpuFacts
     threads: ThreadFacts
     engine: EngineFacts | None = Field(description="What computes the model; null until that is known.")
+
+
+class ModelInfo(Info):
+    """A model of texts."""
+
+    max_tokens: int
+    pairs: bool = Field(description="Whether it takes pairs of texts instead of texts.")
+    window_tokens: int | None = Field(
+        description="A text of more tokens is scored in windows of so many; null: it is cut at max_tokens."
+    )
+    window_overlap: int
+    max_windows: int
+    quantisation: dict[str, Any]
+    calibration: dict[str, Any] | None = Field(
+        description="The temperature that the export divided the logits by, and what it was fitted on; null if by none."
+    )
+    unclear_below: float | None = Field(
+        description="A text whose highest score is lower has no clear label; null if the model has no such band."
+    )
+
+
+class TabularInfo(Info):
+    """A model of rows; a regression's only label is what it predicts."""
+
+    algorithm: str
+    features: list[Column] = Field(description="The columns that a row has, with their ranges at training.")
+    target: Target
 
 
 def router(lifecycle: Lifecycle) -> APIRouter:
@@ -120,34 +135,25 @@ def router(lifecycle: Lifecycle) -> APIRouter:
             response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
         return Readiness(status=lifecycle.status)
 
-    @routes.get("/model/info")
-    async def model_info() -> ModelInfo:
+    shape = TabularInfo if isinstance(lifecycle.package, TabularPackage) else ModelInfo
+
+    @routes.get("/model/info", response_model=shape)
+    async def model_info() -> Info:
         """The model that answers, and what it runs on."""
         package, model, origin = lifecycle.package, lifecycle.model, lifecycle.fetched
         manifest, profile = package.manifest, package.profile
-        return ModelInfo(
-            name=manifest.name,
-            source=manifest.source.model_dump(),
-            revision=manifest.source.revision,
-            digest=package.digest,
-            origin=OriginFacts(name=origin.name, stale=origin.stale) if origin.name else None,
-            licence=manifest.licence,
-            labels=manifest.labels,
-            max_tokens=manifest.max_tokens,
-            pairs=manifest.pairs,
-            window_tokens=manifest.window_tokens,
-            window_overlap=manifest.window_overlap,
-            max_windows=manifest.max_windows,
-            quantisation=manifest.quantisation,
-            accuracy=manifest.accuracy,
-            calibration=manifest.calibration,
-            unclear_below=manifest.unclear_below,
-            intended_use=manifest.intended_use,
-            profile=None if profile is None else ProfileFacts(data=profile.data, texts=profile.texts),
-            golden_difference=model and model.golden_difference,
-            cpu=CpuFacts(name=cpu_name(), flags=cpu_flags()),
-            threads=ThreadFacts(**asdict(lifecycle.plan)),
-            engine=model and EngineFacts(name=model.classifier.engine.name, reason=model.classifier.engine_reason),
-        )
+        facts: dict[str, Any] = {
+            "source": manifest.source.model_dump(),
+            "revision": manifest.source.revision,
+            "digest": package.digest,
+            "origin": OriginFacts(name=origin.name, stale=origin.stale) if origin.name else None,
+            "profile": None if profile is None else ProfileFacts(data=profile.data, texts=profile.texts),
+            "golden_difference": model and model.golden_difference,
+            "cpu": CpuFacts(name=cpu_name(), flags=cpu_flags()),
+            "threads": ThreadFacts(**asdict(lifecycle.plan)),
+            "engine": model and EngineFacts(name=model.classifier.engine.name, reason=model.classifier.engine_reason),
+        }
+        # All others stand in the manifest under their names.
+        return shape(**facts, **{name: getattr(manifest, name) for name in shape.model_fields.keys() - facts.keys()})
 
     return routes

@@ -1,4 +1,4 @@
-"""Predictions, in whatever protocol they are asked for: texts in, labels with their scores out.
+"""Predictions, in whatever protocol they are asked for: texts or rows in, labels with their scores out.
 
 The whole way of a request is `Predict.__call__`. It stands in front of FastAPI, which only describes it in
 `/openapi.json`, and inside whatever the application is wrapped in: FastAPI's router, dependencies and response models
@@ -10,9 +10,7 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import perf_counter
-from typing import Any
 
-from fastapi import APIRouter
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,12 +18,9 @@ from app.errors import AppError, InvalidRequest
 from app.http.body import Bodies
 from app.http.compression import PACKED_FROM_BYTES, PACKED_HEADERS, packed, unpacked
 from app.http.observe import PATH, Exchange
-from app.http.protocols.huggingface import HuggingFace
-from app.http.protocols.inference import REFUSALS, InferenceProtocol, inlined
-from app.http.protocols.native import Native
-from app.http.protocols.tei import Tei, TeiError, TeiRequest, TeiResponse
-from app.http.protocols.v2 import MODEL, MODEL_VERSION, V2
-from app.http.schemas import MAX_FAULTS, ErrorResponse, PredictRequest, PredictResponse, detail
+from app.http.protocols.inference import InferenceProtocol
+from app.http.protocols.spoken import Spoken
+from app.http.schemas import MAX_FAULTS, detail
 from app.lifecycle import Lifecycle
 from app.scoring.memory import Answer
 from app.serving import ServedModel
@@ -33,44 +28,22 @@ from app.telemetry.metrics import PARSE_SECONDS, SERIALISE_SECONDS
 
 TEI_INPUTS = re.compile(rb'"inputs"\s*:')
 """The key that tells TEI's bodies from ours."""
-HEADERS = {
-    "X-Cache": {"description": "Texts answered from the cache / all texts.", "schema": {"type": "string"}},
-    "X-Model": {
-        "description": "Version of the model that answered: its name, percent-encoded, and 16 digits of its digest.",
-        "schema": {"type": "string"},
-    },
-    "X-Truncated": {
-        "description": "Indices of the texts that were longer than the model reads and were cut; absent if none.",
-        "schema": {"type": "string"},
-    },
-}
-RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"headers": HEADERS},
-    401: {"model": ErrorResponse | TeiError, "description": "No API key that is known, where keys are asked for."},
-    **{
-        status: {"model": ErrorResponse | TeiError, "description": description}
-        | ({"headers": RETRY_AFTER} if status in (429, 503) else {})
-        for status, description in REFUSALS.items()
-    },
-}
 
 
 class Predict:
     """Middleware that answers predictions; everything else goes on to the router."""
 
-    def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle, schema: type[PredictRequest]) -> None:
+    def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle, spoken: Spoken) -> None:
         settings = lifecycle.settings
         self._app = app
         self._lifecycle = lifecycle
         self._log_texts = settings.log_texts
         self._max_body_bytes = settings.max_body_bytes
         self._bodies = Bodies(lifecycle)
-        self._native = Native(schema)
-        self._tei = Tei(schema)
-        protocols: dict[str, InferenceProtocol] = {PATH: self._native, "/": HuggingFace(schema)}
-        self._protocols = {path + slash: protocols[path] for path in protocols for slash in ("", "/")}
-        self._v2 = [V2(template + "/infer", schema) for template in (MODEL, MODEL_VERSION)]
+        self._native = spoken.by_path[PATH]
+        self._tei = spoken.tei
+        self._protocols = {path + slash: spoken.by_path[path] for path in spoken.by_path for slash in ("", "/")}
+        self._by_model = spoken.by_model
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ClientDisconnect when the client leaves before its answer is there."""
@@ -106,7 +79,7 @@ class Predict:
             await protocol.refused(refusal)(scope, receive, send)
             return
         began = perf_counter()
-        model.served.add(scored.keys, answers, protocol.name)
+        model.served.add(scored.keys, answers, protocol.name, request.text)
         exchange.fields = {"texts": len(answers), "cache_hits": scored.hits, "protocol": protocol.name}
         if self._log_texts:
             exchange.fields["text"] = request.text
@@ -129,7 +102,7 @@ class Predict:
     def _of_model(self, path: str) -> InferenceProtocol | None:
         """The protocol of a path that has the model's name in it."""
         name = self._lifecycle.package.manifest.name
-        return next((v2 for v2 in self._v2 if v2.answers(path.removesuffix("/"), name)), None)
+        return next((protocol for protocol in self._by_model if protocol.answers(path.removesuffix("/"), name)), None)
 
     def _second_look(
         self, body: bytes, protocol: InferenceProtocol, headers: Mapping[bytes, bytes], exc: InvalidRequest
@@ -139,7 +112,7 @@ class Predict:
         Plain requests of our own, which most are, need not be asked for either. Raises `exc` where there is neither.
         """
         text = unpacked(body, headers, self._max_body_bytes)
-        if protocol is self._native and TEI_INPUTS.search(text):
+        if self._tei is not None and protocol is self._native and TEI_INPUTS.search(text):
             return text, self._tei
         if text is body:
             raise exc
@@ -156,28 +129,6 @@ def refuse_truncated(answers: Sequence[Answer]) -> None:
     ]
     if details:
         raise InvalidRequest(details[:MAX_FAULTS])
-
-
-def router(schema: type[PredictRequest]) -> APIRouter:
-    """What `/openapi.json` says of `Predict`, which answers before this route is asked."""
-    routes = APIRouter(tags=["prediction"])
-    either = {"anyOf": [inlined(schema), inlined(TeiRequest)]}
-    body = {"required": True, "content": {"application/json": {"schema": either}}}
-
-    @routes.post(
-        PATH,
-        response_model=PredictResponse | TeiResponse,
-        responses=RESPONSES,
-        openapi_extra={"requestBody": body},
-    )
-    async def predict() -> None:
-        """Classify texts.
-
-        Texts longer than the model reads are cut, and `X-Truncated` names them. With `inputs` instead of `text` it
-        is Text Embeddings Inference that is spoken, errors included.
-        """
-
-    return routes
 
 
 @asynccontextmanager

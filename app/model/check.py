@@ -1,6 +1,7 @@
 """Whether the service can serve a model package: `python -m app.model.check FOLDER`, before anybody relies on it.
 
-Texts that clients may send go through each engine that computes the package here, alone and in batches of every size.
+Texts that clients may send, or rows, go through each engine that computes the package here, alone and in batches of
+every size.
 Prints one line: the engines that passed (exit status 0), or why the package can't be served (1).
 """
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from app.errors import PackageError, one_line
 from app.model.classifier import Classifier, GoldenMismatch
 from app.model.package import Package
+from app.model.tabular import LARGEST_VALUE, TabularModel, TabularPackage, open_package
 from app.model.tokenizer import Pair
 from app.settings import EngineChoice
 
@@ -43,9 +45,12 @@ class Unservable(Exception):
 def check(folder: Path) -> list[str]:
     """Try the package in every engine that computes it here; return their names. Raises Unservable."""
     try:
-        package = Package(folder)
+        package = open_package(folder)
     except PackageError as exc:
         raise Unservable(str(exc)) from exc
+    if isinstance(package, TabularPackage):
+        _try_rows(package)
+        return ["onnxruntime"]
     choices: tuple[EngineChoice, ...] = ("native", "onnxruntime")
     return [choice for choice in choices if _passes(package, choice)]
 
@@ -137,6 +142,42 @@ def _same_in_batch(
     worst = float(np.abs(found - expected[list(batch)]).max())
     if worst > BATCH_TOLERANCE:
         raise Unservable(f"{what} changes a score by {worst:.2g} (allowed: {BATCH_TOLERANCE:g})")
+
+
+def _try_rows(package: TabularPackage) -> None:
+    """Golden rows, and rows of extreme values, alone and in batches. Raises Unservable."""
+    try:
+        model = TabularModel(package)
+        model.check_golden()
+        model.warm_up()
+    except (PackageError, GoldenMismatch) as exc:
+        raise Unservable(str(exc)) from exc
+    columns = package.manifest.features
+    extremes = [(column.minimum, column.maximum, 0.0, LARGEST_VALUE, -LARGEST_VALUE) for column in columns]
+    rows = [*map(list, zip(*extremes, strict=True)), *(item.row for item in package.manifest.golden)]
+    expected = np.concatenate([_row_scores(model, [row]) for row in rows])
+    for size in range(1, LARGEST_BATCH + 1):
+        for start in range(0, len(rows), size):
+            found = _row_scores(model, rows[start : start + size])
+            worst = float(np.abs(found - expected[start : start + size]).max())
+            if worst > BATCH_TOLERANCE * max(1.0, float(np.abs(expected).max())):
+                raise Unservable(f"a batch of {len(found)} rows changes an answer by {worst:.2g}")
+
+
+def _row_scores(model: TabularModel, rows: list[list[float]]) -> FloatArray:
+    """Answers (rows, labels), or (rows, 1) of a regression, which must be finite; scores are between 0 and 1."""
+    shown = f"a batch of {len(rows)} rows, the first of which begins with {rows[0][:3]},"
+    try:
+        scores = model.engine.scores(rows)
+    except Exception as exc:
+        raise Unservable(f"{shown} fails: {one_line(exc)}") from exc
+    manifest = model.package.manifest
+    if scores.shape != (len(rows), len(manifest.labels)):
+        raise Unservable(f"{shown} gets answers of shape {list(scores.shape)}")
+    low, high = (0, 1) if manifest.classes else (-LARGEST_VALUE, LARGEST_VALUE)
+    if not ((scores >= low) & (scores <= high)).all():  # NaN is neither
+        raise Unservable(f"{shown} gets answers that are no numbers from {low:g} to {high:g}")
+    return scores
 
 
 def main(arguments: Sequence[str]) -> int:

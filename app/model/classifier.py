@@ -111,14 +111,7 @@ class Classifier:
     def predict(self, rows: list[list[int]]) -> list[Prediction]:
         """Token ids of some texts -> what the model says of each; scores are rounded to `SCORE_DIGITS`."""
         logits = self._logits(rows)
-        scores = self._activated(logits.astype(np.float64))
-        order = np.argsort(-scores, axis=1, kind="stable")
-        ranked = np.take_along_axis(scores, order, axis=1).round(SCORE_DIGITS).tolist()
-        ranked_logits = np.take_along_axis(logits, order, axis=1)
-        return [
-            Prediction(tuple(labels), tuple(row), values.tobytes())
-            for labels, row, values in zip(order.tolist(), ranked, ranked_logits, strict=True)
-        ]
+        return ranked(self._activated(logits.astype(np.float64)), logits)
 
     def check_golden(self) -> float:
         """Score the manifest's golden texts, alone and as one batch; return the largest difference.
@@ -158,6 +151,17 @@ class Classifier:
         for words in WARMUP_WORDS:
             text = "good " * words
             self.scores([self.encoder.encode(Pair(text, text) if self.package.manifest.pairs else text).ids])
+
+
+def ranked(scores: npt.NDArray[np.float64], logits: npt.NDArray[np.float32]) -> list[Prediction]:
+    """Scores and logits, both (texts, labels) -> a prediction for each text, its scores rounded to `SCORE_DIGITS`."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    sorted_scores = np.take_along_axis(scores, order, axis=1).round(SCORE_DIGITS).tolist()
+    sorted_logits = np.take_along_axis(logits, order, axis=1)
+    return [
+        Prediction(tuple(labels), tuple(row), values.tobytes())
+        for labels, row, values in zip(order.tolist(), sorted_scores, sorted_logits, strict=True)
+    ]
 
 
 def checked_classifier(package: Package, choice: EngineChoice = "auto") -> tuple[Classifier, float]:

@@ -1,5 +1,7 @@
 """A model package in ONNX Runtime: any architecture, any CPU."""
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
@@ -22,24 +24,9 @@ class Session:
     pads = True
 
     def __init__(self, package: Package) -> None:
-        ort.disable_telemetry_events()  # a service does not report its use to third parties
-        options = ort.SessionOptions()
-        # Parallelism comes from texts, not from within one: N threads that each run their own text beat one run on N
-        # threads, and leave no pool behind that spins (docs/quantisation.md has the figures).
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        # Lengths vary: a memory pattern for each length would grow without end (onnxruntime#11627).
-        options.enable_mem_pattern = False
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Fatal errors only: whatever fails raises as well, and ours is a log of JSON lines.
-        options.log_severity_level = 4
         self._giving_back = ort.RunOptions()
         self._giving_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        try:
-            self._session = ort.InferenceSession(package.model_path, options, providers=["CPUExecutionProvider"])
-        except Exception as exc:  # its exceptions have no base class of their own
-            raise PackageError(f"{package.model_path} can't be loaded: {one_line(exc)}") from exc
+        self._session = open_session(package.model_path)
         self._pairs = package.manifest.pairs
         self._takes_token_types = any(i.name == "token_type_ids" for i in self._session.get_inputs())
 
@@ -66,6 +53,41 @@ def token_types(rows: list[list[int]], shape: tuple[int, ...]) -> IntArray:
     for index, row in enumerate(rows):
         types[index, row.index(row[-1]) + 1 : len(row)] = 1
     return types
+
+
+class RowSession:
+    """The same for rows of a table: `features`, float64 (rows, columns), to `scores` (rows, labels or 1)."""
+
+    name = "onnxruntime"
+    pads = False
+
+    def __init__(self, path: Path) -> None:
+        self._session = open_session(path)
+
+    def scores(self, rows: list[list[float]]) -> npt.NDArray[np.float64]:
+        """Values of some rows -> float64 (rows, labels), or (rows, 1) of a regression."""
+        scores: npt.NDArray[np.generic] = self._session.run(["scores"], {"features": np.array(rows, np.float64)})[0]
+        return scores.astype(np.float64)
+
+
+def open_session(path: Path) -> ort.InferenceSession:
+    """A graph that runs on the thread that calls it. Raises PackageError for a file that can't be loaded."""
+    ort.disable_telemetry_events()  # a service does not report its use to third parties
+    options = ort.SessionOptions()
+    # Parallelism comes from texts, not from within one: N threads that each run their own text beat one run on N
+    # threads, and leave no pool behind that spins (docs/quantisation.md has the figures).
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    # Lengths vary: a memory pattern for each length would grow without end (onnxruntime#11627).
+    options.enable_mem_pattern = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Fatal errors only: whatever fails raises as well, and ours is a log of JSON lines.
+    options.log_severity_level = 4
+    try:
+        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as exc:  # its exceptions have no base class of their own
+        raise PackageError(f"{path} can't be loaded: {one_line(exc)}") from exc
 
 
 def pad(rows: list[list[int]]) -> tuple[IntArray, IntArray]:

@@ -5,11 +5,13 @@ were verified at export.
 """
 
 import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -28,6 +30,8 @@ FORMAT = 1
 WEIGHTS = "weights.safetensors"
 """Where the graph's large constants lie in packages that the native engine computes; model.onnx refers to it."""
 PROFILE = "profile.json"
+TEXT_FEATURES = frozenset({"label", "score", "tokens", "unknown_tokens"})
+"""What is watched of texts."""
 
 
 class FileFacts(BaseModel):
@@ -75,6 +79,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     format: Literal[1]
+    task: Literal["text-classification"] = "text-classification"
     name: str
     source: Source
     activation: Literal["softmax", "sigmoid"]
@@ -106,6 +111,11 @@ class Manifest(BaseModel):
         if self.window_tokens is None:
             return Windows(self.max_tokens, 0, 1)
         return Windows(self.window_tokens, self.window_overlap, self.max_windows)
+
+    @property
+    def requests(self) -> str:
+        """What requests are made of: models that differ in it can't take each other's place in one process."""
+        return "pairs of texts" if self.pairs else "texts"
 
     @property
     def truncations(self) -> tuple[Truncation, ...]:
@@ -145,15 +155,15 @@ class Histogram(BaseModel):
 
 
 class Profile(BaseModel):
-    """`profile.json`: the texts that the model is made for, as histograms; what live traffic is compared with."""
+    """`profile.json`: the texts or rows that the model is made for, as histograms; what traffic is compared with."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     format: Literal[1]
     data: str
     """Name of the file that held the texts."""
-    texts: int = Field(ge=1)
-    features: dict[Literal["label", "score", "tokens", "unknown_tokens"], Histogram] = Field(min_length=1)
+    texts: int = Field(ge=1, validation_alias=AliasChoices("texts", "rows"))
+    features: dict[str, Histogram] = Field(min_length=1)
     """An absent feature is not watched: byte-level tokenizers know every token."""
 
     @model_validator(mode="after")
@@ -173,25 +183,15 @@ class Package:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest = _read(Manifest, folder / "manifest.json", f"no model package at {folder}")
-        files = self.manifest.files
-        for name in ("model.onnx", "tokenizer.json"):
-            if name not in files:
-                raise PackageError(f"{folder / 'manifest.json'}: names no sha256 for {name}")
-            check_file(folder / name, files[name])
+        self.manifest = read_json(Manifest, folder / "manifest.json", f"no model package at {folder}")
+        files, windows = self.manifest.files, self.manifest.windows
         self.weights_path = folder / WEIGHTS if WEIGHTS in files else None
-        if self.weights_path is not None:
-            check_file(self.weights_path, files[WEIGHTS])
-        # Without the profile: what traffic is compared with changes no score, and must not empty every cache.
-        joined = "".join(f"{name}:{facts.sha256}\n" for name, facts in sorted(files.items()) if name != PROFILE)
-        if (
-            self.manifest.window_tokens is not None
-        ):  # of all that the manifest says itself, this and pairs change scores
-            joined += "windows:{}:{}:{}\n".format(*self.manifest.windows)
-        if self.manifest.pairs:
-            joined += "pairs\n"
-        self.digest = hashlib.sha256(joined.encode()).hexdigest()
-        self.profile = self._read_profile() if PROFILE in files else None
+        optional = (WEIGHTS,) if self.weights_path else ()
+        check_files(folder, files, ("model.onnx", "tokenizer.json", *optional))
+        # Of all that the manifest says itself, windows and pairs alone change scores.
+        said = "windows:{}:{}:{}\n".format(*windows) if self.manifest.window_tokens is not None else ""
+        self.digest = digest(files, said + "pairs\n" * self.manifest.pairs)
+        self.profile = read_profile(folder, files, TEXT_FEATURES, self.manifest.labels)
 
     @property
     def model_path(self) -> Path:
@@ -203,20 +203,37 @@ class Package:
         """The fast tokenizer."""
         return self.folder / "tokenizer.json"
 
-    def _read_profile(self) -> Profile:
-        path = self.folder / PROFILE
-        check_file(path, self.manifest.files[PROFILE])
-        profile = _read(Profile, path, f"no profile at {path}")
-        label, labels = profile.features.get("label"), self.manifest.labels
-        if label is not None and len(label.counts) != len(labels):
-            raise PackageError(f"{path} counts {len(label.counts)} labels, the model has {len(labels)}")
-        return profile
+
+def digest(files: Mapping[str, FileFacts], more: str = "") -> str:
+    """SHA-256 of the files' own, and of what else the answers depend on.
+
+    Without the profile: what traffic is compared with changes no score, and must not empty every cache.
+    """
+    joined = "".join(f"{name}:{facts.sha256}\n" for name, facts in sorted(files.items()) if name != PROFILE)
+    return hashlib.sha256((joined + more).encode()).hexdigest()
+
+
+def read_profile(
+    folder: Path, files: Mapping[str, FileFacts], features: Collection[str], labels: Sequence[str]
+) -> Profile | None:
+    """The package's profile, if it has one. Raises PackageError for one of other features or labels than these."""
+    if PROFILE not in files:
+        return None
+    path = folder / PROFILE
+    check_file(path, files[PROFILE])
+    profile = read_json(Profile, path, f"no profile at {path}")
+    if unknown := profile.features.keys() - features:
+        raise PackageError(f"{path} is not a profile of this model: features: it has no {min(unknown)[:64]!r}")
+    label = profile.features.get("label")
+    if label is not None and "label" in features and len(label.counts) != len(labels):
+        raise PackageError(f"{path} counts {len(label.counts)} labels, the model has {len(labels)}")
+    return profile
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-def _read(model: type[_Model], path: Path, missing: str) -> _Model:
+def read_json(model: type[_Model], path: Path, missing: str) -> _Model:
     """Read a JSON file into `model`. Raises PackageError, which begins with `missing` where there is no such file."""
     try:
         return model.model_validate_json(path.read_bytes())
@@ -224,7 +241,15 @@ def _read(model: type[_Model], path: Path, missing: str) -> _Model:
         raise PackageError(f"{missing}: {exc.strerror} ({path.name})") from exc
     except ValidationError as exc:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in exc.errors()[:3])
-        raise PackageError(f"{path} is not a {model.__name__.lower()} of format {FORMAT}: {faults}") from exc
+        raise PackageError(f"{path} is not a {path.stem} of format {FORMAT}: {faults}") from exc
+
+
+def check_files(folder: Path, files: Mapping[str, FileFacts], names: Sequence[str]) -> None:
+    """Raise PackageError unless the manifest names these files, and they are the ones that were verified at export."""
+    for name in names:
+        if name not in files:
+            raise PackageError(f"{folder / 'manifest.json'}: names no sha256 for {name}")
+        check_file(folder / name, files[name])
 
 
 def check_file(path: Path, facts: FileFacts) -> None:

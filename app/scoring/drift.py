@@ -8,8 +8,8 @@ that has none (docs/drift.md has the figures). Lives on the event loop alone, so
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from app.model.package import Profile
 from app.scoring.memory import Answer
@@ -31,6 +31,34 @@ class _Kept(NamedTuple):
     bins: tuple[int, ...]
 
 
+FeaturesOf = Callable[[Answer, Any], Mapping[str, float]]
+"""What is compared with the profile, of an answer and the text or row that it is the answer to."""
+
+
+def text_features(answer: Answer, _: str) -> Mapping[str, float]:
+    """The label, how sure it is, how long the text is, and how much of it is in no vocabulary."""
+    return {
+        "label": answer.labels[0],
+        "score": answer.scores[0],
+        "tokens": answer.tokens,
+        "unknown_tokens": answer.unknown_tokens / max(answer.tokens, 1),
+    }
+
+
+def row_features(names: Sequence[str]) -> FeaturesOf:
+    """Each column by its name, and what is predicted; of a regression label and score are in no profile."""
+
+    def features(answer: Answer, row: Sequence[float]) -> Mapping[str, float]:
+        predicted = {
+            "predicted_label": answer.labels[0],
+            "predicted_score": answer.scores[0],
+            "predicted_value": answer.scores[0],
+        }
+        return {**predicted, **dict(zip(names, row, strict=True))}
+
+    return features
+
+
 class DriftWindow:
     """The last `max_texts` different texts that were asked for within `max_age_seconds`, against the profile.
 
@@ -40,6 +68,7 @@ class DriftWindow:
     def __init__(
         self,
         profile: Profile,
+        features_of: FeaturesOf,
         *,
         max_texts: int,
         max_age_seconds: float,
@@ -48,6 +77,7 @@ class DriftWindow:
         self._max_texts = max_texts
         self._max_age_seconds = max_age_seconds
         self._clock = clock
+        self._features_of = features_of
         self._features = list(profile.features)
         self._edges = [histogram.edges for histogram in profile.features.values()]
         self._expected = [histogram.counts for histogram in profile.features.values()]
@@ -74,8 +104,8 @@ class DriftWindow:
             for feature in self._features:
                 DRIFT.labels(feature).set(math.nan)
 
-    def add(self, key: bytes, answer: Answer) -> None:
-        """Count a text that was answered, by its cache key.
+    def add(self, key: bytes, answer: Answer, text: Any) -> None:
+        """Count a text (or row) that was answered, by its cache key.
 
         The key tells texts apart and not the scores: those of one text differ in the eighth digit with its batch. A
         text of the window is not counted again, but stays in it for longer.
@@ -84,12 +114,7 @@ class DriftWindow:
         if kept is not None:
             bins = kept.bins
         else:
-            values = {
-                "label": answer.labels[0],
-                "score": answer.scores[0],
-                "tokens": answer.tokens,
-                "unknown_tokens": answer.unknown_tokens / max(answer.tokens, 1),
-            }
+            values = self._features_of(answer, text)
             bins = tuple(
                 bisect_left(edges, values[feature]) for feature, edges in zip(self._features, self._edges, strict=True)
             )

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from time import perf_counter
+from typing import Any, Protocol
 
 from app.errors import TimedOut
-from app.model.tokenizer import Encoder, Tokens, Truncation
+from app.model.tokenizer import Tokens, Truncation
 from app.scoring.memory import Answer, MemoryCache
 from app.scoring.queue import InferenceQueue, Job
 from app.scoring.redis_tier import RedisTier
@@ -36,6 +37,26 @@ CHARACTERS_PER_TOKEN = 8
 be most of the work in an overload."""
 
 
+class Item(Protocol):
+    """What is scored: a text, or a row of a table, which is called a text below, too."""
+
+    def encode(self) -> bytes:
+        """What tells it from others."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class ItemEncoder(Protocol):
+    """Makes of one item what the model takes; its cost in the queue is that many tokens, at most `max_tokens`."""
+
+    max_tokens: int
+
+    def encode(self, item: Any, truncation: Truncation, /) -> Tokens:
+        """In any thread."""
+        ...
+
+
 @dataclass(slots=True)
 class Scored:
     """What is known of the texts of one request."""
@@ -44,7 +65,7 @@ class Scored:
     """The cache key of each text, in the order of the request."""
     answers: dict[bytes, Answer]
     """By key; complete when nothing is missing."""
-    missing: dict[bytes, str]
+    missing: dict[bytes, Item]
     """Key -> text still to be scored, each once."""
     hits: int
     """How many of the texts came from a cache."""
@@ -64,7 +85,7 @@ class Scorer:
     def __init__(
         self,
         *,
-        encoder: Encoder,
+        encoder: ItemEncoder,
         queue: InferenceQueue,
         cache_prefix: str,
         secret: bytes,
@@ -104,7 +125,7 @@ class Scorer:
         if self._redis is not None:
             self._redis.publish()
 
-    def recall(self, texts: Sequence[str], span: Span = NO_SPAN, truncation: Truncation = "end") -> Scored:
+    def recall(self, texts: Sequence[Item], span: Span = NO_SPAN, truncation: Truncation = "end") -> Scored:
         """Look the texts up in process: all that most requests need, without leaving the event loop."""
         began = perf_counter()
         prefix, begin_hash, get = self._prefix, self._hashes[truncation].copy, self._memory.get
@@ -178,7 +199,7 @@ class Scorer:
             for key, job in jobs.items():
                 self._leave(key, job)
 
-    def _estimated_tokens(self, texts: Iterable[str]) -> int:
+    def _estimated_tokens(self, texts: Iterable[Item]) -> int:
         most = self._encoder.max_tokens
         return sum(min(most, 1 + len(text) // CHARACTERS_PER_TOKEN) for text in texts)
 
@@ -212,7 +233,7 @@ class Scorer:
             if self._redis is not None:
                 self._redis.put([(key, future.result())])
 
-    def _start(self, jobs: list[Job], texts: list[str], scored: Scored) -> None:
+    def _start(self, jobs: list[Job], texts: list[Item], scored: Scored) -> None:
         """Tokenise new texts and hand them to the model: now, or from a thread if they are long."""
         if sum(len(text.encode()) for text in texts) <= INLINE_BYTES:
             self._submit(jobs, partial(self._tokenise, texts, scored.truncation), scored.span)
@@ -223,7 +244,7 @@ class Scorer:
             # A callback and no await: this request may be cancelled while others have joined its jobs.
             tokenising.add_done_callback(lambda tokenised: self._submit(jobs, tokenised.result, scored.span))
 
-    def _tokenise(self, texts: Sequence[str], truncation: Truncation) -> tuple[list[Tokens], float, float]:
+    def _tokenise(self, texts: Sequence[Item], truncation: Truncation) -> tuple[list[Tokens], float, float]:
         """The tokens of each text, and when this began and ended; in any thread."""
         began = perf_counter()
         tokens = [self._encoder.encode(text, truncation) for text in texts]

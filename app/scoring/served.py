@@ -1,6 +1,7 @@
-"""What was answered: labels, scores, lengths. A text counts each time it is answered, from the cache or not."""
+"""What was answered: labels, scores, lengths. A text or row counts each time it is answered, cached or not."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from app.scoring.drift import DriftWindow
 from app.scoring.memory import Answer
@@ -12,18 +13,24 @@ class ServedTexts:
 
     def __init__(self, labels: Sequence[str], drift: DriftWindow | None) -> None:
         self._labels = {protocol: [TEXTS.labels(label, protocol) for label in labels] for protocol in PROTOCOLS}
+        # The one number of a regression is no score.
+        self._observe_score: Callable[[float], None] = TOP_SCORE.observe if len(labels) > 1 else _ignore
         self._drift = drift
 
-    def add(self, keys: Sequence[bytes], answers: Sequence[Answer], protocol: str) -> None:
-        """Count texts that were answered, with their cache keys."""
-        labels = self._labels[protocol]
-        for key, answer in zip(keys, answers, strict=True):
+    def add(self, keys: Sequence[bytes], answers: Sequence[Answer], protocol: str, texts: Sequence[Any]) -> None:
+        """Count `texts` (or rows) that were answered, with their cache keys."""
+        labels, observe_score = self._labels[protocol], self._observe_score
+        for key, answer, text in zip(keys, answers, texts, strict=True):
             labels[answer.labels[0]].inc()
-            TOP_SCORE.observe(answer.scores[0])
+            observe_score(answer.scores[0])
             TEXT_TOKENS.observe(answer.tokens)
             if answer.unknown_tokens:
                 UNKNOWN_TOKENS.inc(answer.unknown_tokens)
             if answer.truncated:
                 TRUNCATED.inc()
             if self._drift is not None:
-                self._drift.add(key, answer)
+                self._drift.add(key, answer, text)
+
+
+def _ignore(_: float) -> None:
+    pass

@@ -4,6 +4,7 @@ Whoever can write to Redis could otherwise choose our scores, and a proxy that m
 scores of another: the checksum (keyed BLAKE2b, https://www.rfc-editor.org/rfc/rfc7693) is of key and value together.
 """
 
+import math
 import struct
 from hashlib import blake2b
 from hmac import compare_digest
@@ -19,11 +20,15 @@ and logits follow."""
 
 
 class StoredAnswers:
-    """Packs and unpacks answers of a model with so many `labels`; `secret` has at most 64 bytes."""
+    """Packs and unpacks answers of a model with so many `labels`; `secret` has at most 64 bytes.
+
+    Scores are between 0 and 1, but for the one of a regression, which is any finite number.
+    """
 
     def __init__(self, secret: bytes, labels: int) -> None:
         self._secret = secret
         self._labels = list(range(labels))
+        self._is_possible = math.isfinite if labels == 1 else _is_share
         self._numbers = struct.Struct(f"<{labels}H{labels}d")
         self._size = HEADER.size + self._numbers.size + struct.calcsize(f"<{labels}f")
 
@@ -42,10 +47,14 @@ class StoredAnswers:
         numbers = self._numbers.unpack_from(value, HEADER.size)
         labels, scores = numbers[: len(self._labels)], numbers[len(self._labels) :]
         # Without a secret of its own a deployment uses one that others can derive.
-        if sorted(labels) != self._labels or not all(0 <= score <= 1 for score in scores):
+        if sorted(labels) != self._labels or not all(map(self._is_possible, scores)):
             return None
         logits = value[HEADER.size + self._numbers.size :]
         return Answer(labels, scores, logits, tokens, unknown_tokens, truncated)
 
     def _checksum(self, key: bytes, value: bytes) -> bytes:
         return blake2b(key + value, digest_size=CHECKSUM_BYTES, key=self._secret).digest()
+
+
+def _is_share(score: float) -> bool:
+    return 0 <= score <= 1

@@ -112,6 +112,9 @@ UNKNOWN_TOKENS = Counter(
     "valence_text_unknown_tokens", "Tokens of the texts answered that are not in the model's vocabulary."
 )
 TRUNCATED = Counter("valence_texts_truncated", "Texts answered that were longer than the model reads and were cut.")
+OUT_OF_RANGE = Counter(
+    "valence_values_out_of_range", "Values of rows answered that the model was not trained on, by column.", ["feature"]
+)
 # Each of several workers has a window of its own, a sample of the same traffic: the highest would be too high by
 # chance, and a worker whose window has run dry (NaN) would hide all others.
 DRIFT = Gauge(

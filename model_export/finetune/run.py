@@ -17,12 +17,12 @@ from model_export.finetune.outcome import Outcome, by_label
 from model_export.finetune.recipe import Recipe
 from model_export.finetune.resume import State, keeper, stoppable
 from model_export.finetune.start import Start, begin
-from model_export.manifest import tool_versions
 from model_export.package import digest, publish, staging
 from model_export.precision import has_bfloat16
 from model_export.progress import note
 from model_export.scores import Activation, activate
 from model_export.tracking import flat
+from model_export.versions import tool_versions
 
 DEV_SHARE = 0.1
 """Of texts that come without a validation set."""
@@ -86,7 +86,7 @@ def given_by(request: Request, start: Start) -> dict[str, Any]:
         "columns": request.columns and asdict(request.columns),
         "recipe": asdict(request.recipe),
         "precision": "bfloat16" if has_bfloat16() else "float32",
-        "tools": tool_versions(),
+        "tools": tool_versions(("torch", "transformers", "tokenizers")),
     }
 
 

@@ -24,7 +24,7 @@ from app.http.protocols.native import checked
 from app.http.protocols.tei import INPUTS, TEXT
 from app.http.refusals import refused
 from app.http.schemas import MAX_TOP_K, LabelScore, PredictRequest, detail, read
-from app.model.package import Manifest
+from app.model.tabular import AnyManifest
 from app.scoring.memory import Answer
 
 OBJECT = {
@@ -77,7 +77,7 @@ class HuggingFace:
         texts = texts_of(listed(asked.inputs), pairs=self._schema.pairs)[0]
         request = checked(self._schema, texts)
 
-        def respond(answers: Sequence[Answer], manifest: Manifest) -> tuple[bytes, Sequence[Header]]:
+        def respond(answers: Sequence[Answer], manifest: AnyManifest) -> tuple[bytes, Sequence[Header]]:
             predictions = [
                 label_scores(manifest.labels, answer, chosen.top_k, chosen.function_to_apply) for answer in answers
             ]

@@ -14,13 +14,15 @@ from starlette.responses import Response
 from app.errors import AppError, InvalidRequest
 from app.http.schemas import ONE_TEXT, PredictRequest
 from app.model.classifier import SCORE_DIGITS
-from app.model.package import Manifest
+from app.model.tabular import AnyManifest
+from app.model.tokenizer import Truncation
 from app.scoring.memory import Answer
+from app.scoring.scorer import Item
 
 Function = Literal["softmax", "sigmoid", "none"]
 """What makes scores of logits; `none` leaves them as they are."""
 Header = tuple[bytes, bytes]
-Respond = Callable[[Sequence[Answer], Manifest], tuple[bytes, Sequence[Header]]]
+Respond = Callable[[Sequence[Answer], AnyManifest], tuple[bytes, Sequence[Header]]]
 """Writes the answers of the model with this manifest to one request: body and headers."""
 JSON_TYPE: Header = (b"content-type", b"application/json")
 REFUSALS = {
@@ -35,6 +37,30 @@ REFUSALS = {
 """What every protocol may be answered, in its own shape."""
 
 
+ANSWER_HEADERS = {
+    "X-Cache": {"description": "Texts or rows answered from the cache / all of them.", "schema": {"type": "string"}},
+    "X-Model": {
+        "description": "Version of the model that answered: its name, percent-encoded, and 16 digits of its digest.",
+        "schema": {"type": "string"},
+    },
+}
+RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+
+
+class Asked(Protocol):
+    """What a request asks for."""
+
+    @property
+    def text(self) -> Sequence[Item]:
+        """Texts, or the rows that stand in their place."""
+        ...
+
+    @property
+    def truncation(self) -> Truncation:
+        """What is cut of a text that is too long."""
+        ...
+
+
 class InferenceProtocol(Protocol):
     """One way to ask for predictions."""
 
@@ -43,7 +69,7 @@ class InferenceProtocol(Protocol):
     path: str
     """The route's template, as metrics and `/openapi.json` have it."""
 
-    def parse(self, body: bytes, headers: Mapping[bytes, bytes]) -> tuple[PredictRequest, Respond]:
+    def parse(self, body: bytes, headers: Mapping[bytes, bytes]) -> tuple[Asked, Respond]:
         """What is asked for, and what writes its answer. Raises InvalidRequest or TooLarge."""
         ...
 
@@ -120,7 +146,7 @@ def inlined(model: type[BaseModel]) -> dict[str, Any]:
             return [inline(item) for item in node]
         if not isinstance(node, dict):
             return node
-        if "$ref" in node:
+        if isinstance(node.get("$ref"), str):  # and no column of this name
             return inline(parts[node["$ref"].rpartition("/")[2]])
         return {key: inline(value) for key, value in node.items()}
 

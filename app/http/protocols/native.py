@@ -15,7 +15,7 @@ from app.http.observe import PATH
 from app.http.protocols.inference import JSON_TYPE, Header, Respond, chosen_scores
 from app.http.refusals import refused
 from app.http.schemas import PredictRequest, detail, invalid
-from app.model.package import Manifest
+from app.model.tabular import AnyManifest
 from app.scoring.memory import Answer
 
 KEY, ESCAPED_E, ESCAPED_T_OR_X = b'"text"', b"\\u0065", b"\\u007"
@@ -54,7 +54,7 @@ class Native:
         return refused(exc)
 
 
-def every_label(answers: Sequence[Answer], manifest: Manifest) -> tuple[bytes, Sequence[Header]]:
+def every_label(answers: Sequence[Answer], manifest: AnyManifest) -> tuple[bytes, Sequence[Header]]:
     """All labels with the model's own scores."""
     names = manifest.labels
     predictions = [
@@ -64,7 +64,7 @@ def every_label(answers: Sequence[Answer], manifest: Manifest) -> tuple[bytes, S
     return orjson.dumps({"predictions": predictions}), JSON_HEADERS
 
 
-def chosen(request: PredictRequest, answers: Sequence[Answer], manifest: Manifest) -> tuple[bytes, Sequence[Header]]:
+def chosen(request: PredictRequest, answers: Sequence[Answer], manifest: AnyManifest) -> tuple[bytes, Sequence[Header]]:
     """Labels and scores as the options of the request have them."""
     return orjson.dumps({"predictions": chosen_scores(manifest.labels, request, answers)}), JSON_HEADERS
 

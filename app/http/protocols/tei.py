@@ -20,6 +20,7 @@ from app.http.refusals import refused
 from app.http.schemas import LabelScore, PredictRequest, read
 from app.lifecycle import Lifecycle
 from app.model.package import Manifest
+from app.model.tabular import AnyManifest
 from app.scoring.memory import Answer
 
 TEXT = {"type": "string"}
@@ -89,7 +90,7 @@ class Tei:
         texts, alone = texts_of(asked.inputs, pairs=self._schema.pairs)
         request = checked(self._schema, texts, **options)
 
-        def respond(answers: Sequence[Answer], manifest: Manifest) -> tuple[bytes, Sequence[Header]]:
+        def respond(answers: Sequence[Answer], manifest: AnyManifest) -> tuple[bytes, Sequence[Header]]:
             predictions = chosen_scores(manifest.labels, request, answers)
             return orjson.dumps(predictions[0] if alone else predictions), (JSON_TYPE,)
 
@@ -112,6 +113,7 @@ def router(lifecycle: Lifecycle, version: str) -> APIRouter:
     async def info() -> TeiInfo:
         """What serves, in the words of Text Embeddings Inference."""
         manifest, settings = lifecycle.package.manifest, lifecycle.settings
+        assert isinstance(manifest, Manifest)
         names = {str(index): label for index, label in enumerate(manifest.labels)}
         return TeiInfo(
             model_id=manifest.name,

@@ -19,7 +19,7 @@ from app.http.protocols.inference import JSON_TYPE, Header, Respond, chosen_scor
 from app.http.protocols.native import checked
 from app.http.refusals import refused
 from app.http.schemas import PAIRS, PredictRequest, detail, read
-from app.model.package import Manifest
+from app.model.tabular import AnyManifest
 from app.scoring.memory import Answer
 
 MODEL, MODEL_VERSION = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
@@ -30,6 +30,10 @@ OCTETS: Header = (b"content-type", b"application/octet-stream")
 OPTIONS = "top_k", "raw_scores", "truncation"
 """Our own options, which are parameters here."""
 MAX_TENSORS, MAX_DIMENSIONS = 16, 8
+NUMBERS = {"FP32": "<f4", "FP64": "<f8", "INT32": "<i4", "INT64": "<i8"}
+"""Types of numbers -> as binary tensors have them."""
+OUTPUTS = {"labels": ("label", "BYTES"), "scores": ("score", "FP32"), "value": ("value", "FP64")}
+"""Output -> the key of our own answers that it is made of, and its type."""
 
 
 class Tensor(BaseModel):
@@ -74,17 +78,17 @@ class V2:
 
     def parse(self, body: bytes, headers: Mapping[bytes, bytes]) -> tuple[PredictRequest, Respond]:
         """Its tensors -> texts. Raises InvalidRequest or TooLarge."""
-        header, binary = _split(body, headers)
+        header, binary = split(body, headers)
         asked = read(V2Request, header)
         options = {name: asked.parameters[name] for name in OPTIONS if name in asked.parameters}
         texts = _texts(asked.inputs, binary, self._schema)
         request = checked(self._schema, texts, **options)
-        wanted = _wanted(asked)
+        wanted = wanted_outputs(asked)
 
-        def respond(answers: Sequence[Answer], manifest: Manifest) -> tuple[bytes, Sequence[Header]]:
+        def respond(answers: Sequence[Answer], manifest: AnyManifest) -> tuple[bytes, Sequence[Header]]:
             rows = chosen_scores(manifest.labels, request, answers)
             head = {"model_name": manifest.name, "model_version": VERSION}
-            return _response(head if asked.id is None else head | {"id": asked.id}, rows, wanted)
+            return response(head if asked.id is None else head | {"id": asked.id}, rows, wanted)
 
         return request, respond
 
@@ -93,7 +97,7 @@ class V2:
         return refused(exc, {"error": sentences(exc)})
 
 
-def _split(body: bytes, headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
+def split(body: bytes, headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
     """JSON and what stands behind it."""
     told = headers.get(JSON_LENGTH)
     if told is None:
@@ -108,24 +112,24 @@ def _texts(inputs: list[Tensor], binary: bytes, schema: type[PredictRequest]) ->
     """The elements of the one tensor of BYTES, or the pairs of them that its last dimension makes."""
     if len(inputs) != 1 or inputs[0].datatype != "BYTES":
         found = ", ".join(f"{tensor.name[:64]!r} ({tensor.datatype[:16]})" for tensor in inputs)
-        raise _wrong("inputs", f"there should be one tensor, of BYTES, got {found}")
+        raise wrong("inputs", f"there should be one tensor, of BYTES, got {found}")
     (tensor,) = inputs
     each, max_texts = 1 + schema.pairs, schema.max_texts
     if schema.pairs and (len(tensor.shape) < each or tensor.shape[-1] != each):
-        raise _wrong("shape", f"{PAIRS}: the last dimension should be 2, got {tensor.shape}")
+        raise wrong("shape", f"{PAIRS}: the last dimension should be 2, got {tensor.shape}")
     elements = math.prod(tensor.shape)
     if (count := elements // each) > max_texts:
         raise TooLarge(f"{count} texts exceed the limit of {max_texts} (VALENCE_MAX_TEXTS)", loc=["body", "inputs"])
     if (size := tensor.parameters.get("binary_data_size")) is not None:
         if size != len(binary):
-            raise _wrong("binary_data_size", f"{len(binary)} bytes stand behind the JSON: another number is told")
+            raise wrong("binary_data_size", f"{len(binary)} bytes stand behind the JSON: another number is told")
         texts = list(_elements(binary, each * max_texts + 1))
     elif binary or tensor.data is None:
-        raise _wrong("data", "the texts stand neither in `data` nor, with `binary_data_size`, behind the JSON")
+        raise wrong("data", "the texts stand neither in `data` nor, with `binary_data_size`, behind the JSON")
     else:
         texts = [text for row in tensor.data for text in (row if isinstance(row, list) else [row])]
     if len(texts) != elements:
-        raise _wrong("shape", f"the shape is of {elements} texts, the data of {len(texts)}")
+        raise wrong("shape", f"the shape is of {elements} texts, the data of {len(texts)}")
     return [texts[index : index + 2] for index in range(0, elements, 2)] if schema.pairs else texts
 
 
@@ -136,40 +140,38 @@ def _elements(binary: bytes, most: int) -> Iterator[str]:
         length = int.from_bytes(binary[start : start + 4], "little")
         end = start + 4 + length
         if end > len(binary):
-            raise _wrong("binary_data", f"the element at byte {start} has {length} bytes: more than there are")
+            raise wrong("binary_data", f"the element at byte {start} has {length} bytes: more than there are")
         try:
             yield binary[start + 4 : end].decode()
         except UnicodeDecodeError as exc:
-            raise _wrong("binary_data", f"the element at byte {start} is not UTF-8") from exc
+            raise wrong("binary_data", f"the element at byte {start} is not UTF-8") from exc
         start, most = end, most - 1
 
 
-def _wanted(asked: V2Request) -> dict[str, bool]:
-    """The outputs that are asked for, or all, and whether each is to be binary."""
+def wanted_outputs(asked: V2Request, names: Sequence[str] = ("labels", "scores")) -> dict[str, bool]:
+    """The outputs that are asked for, or all of `names`, and whether each is to be binary."""
     binary = asked.parameters.get("binary_data_output") is True
     if not asked.outputs:
-        return {"labels": binary, "scores": binary}
+        return dict.fromkeys(names, binary)
     for output in asked.outputs:
-        if output.name not in ("labels", "scores"):
-            raise _wrong("outputs", f"there is no output {output.name[:64]!r}: there are 'labels' and 'scores'")
+        if output.name not in names:
+            there = " and ".join(map(repr, names))
+            raise wrong("outputs", f"there is no output {output.name[:64]!r}: there are {there}")
     return {output.name: output.parameters.get("binary_data", binary) is True for output in asked.outputs}
 
 
-def _response(
+def response(
     head: dict[str, Any], rows: list[list[dict[str, Any]]], wanted: dict[str, bool]
 ) -> tuple[bytes, Sequence[Header]]:
-    """`rows` has the labels and scores of each text; both tensors are of shape (texts, labels)."""
+    """`rows` has what is said of each text: of its labels, or one value; each tensor has one number or name of each."""
     outputs: list[dict[str, Any]] = []
     tail = b""
     for name, binary in wanted.items():
-        values = [item["label" if name == "labels" else "score"] for row in rows for item in row]
-        output: dict[str, Any] = {
-            "name": name,
-            "datatype": "BYTES" if name == "labels" else "FP32",
-            "shape": [len(rows), len(rows[0])],
-        }
+        key, datatype = OUTPUTS[name]
+        values = [item[key] for row in rows for item in row]
+        output: dict[str, Any] = {"name": name, "datatype": datatype, "shape": [len(rows), len(rows[0])]}
         if binary:
-            packed = _packed_labels(values) if name == "labels" else np.array(values, "<f4").tobytes()
+            packed = _packed_labels(values) if datatype == "BYTES" else np.array(values, NUMBERS[datatype]).tobytes()
             output["parameters"] = {"binary_data_size": len(packed)}
             tail += packed
         else:
@@ -185,5 +187,6 @@ def _packed_labels(labels: Sequence[str]) -> bytes:
     return b"".join(struct.pack("<I", len(label.encode())) + label.encode() for label in labels)
 
 
-def _wrong(place: str, msg: str) -> InvalidRequest:
+def wrong(place: str, msg: str) -> InvalidRequest:
+    """A fault of a tensor."""
     return InvalidRequest([detail("tensor", [place], msg)])

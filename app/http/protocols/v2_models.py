@@ -11,6 +11,8 @@ from starlette.exceptions import HTTPException
 from app.http.protocols.inference import REFUSALS, inlined
 from app.http.protocols.v2 import MODEL, MODEL_VERSION, VERSION, V2Request
 from app.lifecycle import Lifecycle
+from app.model.package import Manifest
+from app.model.tabular import TabularManifest
 
 
 class Server(BaseModel):
@@ -52,7 +54,7 @@ class Model(BaseModel):
 
 
 class OutputTensor(TensorFacts):
-    """Labels or scores, highest score first."""
+    """Labels or scores, highest score first, or values."""
 
     data: list[str] | list[float] | None = None
     parameters: dict[str, Any] | None = None
@@ -129,11 +131,7 @@ def add_model(routes: APIRouter, lifecycle: Lifecycle) -> None:
             name=manifest.name,
             versions=[VERSION],
             platform="valence",
-            inputs=[TensorFacts(name="text", datatype="BYTES", shape=[-1, 2] if manifest.pairs else [-1])],
-            outputs=[
-                TensorFacts(name="labels", datatype="BYTES", shape=[-1, -1]),
-                TensorFacts(name="scores", datatype="FP32", shape=[-1, -1]),
-            ],
+            **tensors(manifest),
         )
 
     @routes.get("/ready", responses=NOT_READY)
@@ -148,7 +146,21 @@ def add_model(routes: APIRouter, lifecycle: Lifecycle) -> None:
 
     @routes.post("/infer", response_model=V2Response, responses=errors, openapi_extra={"requestBody": body})
     async def infer() -> None:
-        """Classify texts: one tensor of BYTES in, labels and scores out, highest score first."""
+        """Predict: one tensor in, BYTES of texts or numbers of rows; labels and scores out, or values."""
+
+
+def tensors(manifest: Manifest | TabularManifest) -> dict[str, list[TensorFacts]]:
+    """What goes in and what comes out."""
+    text = TensorFacts(name="text", datatype="BYTES", shape=[-1])
+    outputs = [
+        TensorFacts(name="labels", datatype="BYTES", shape=[-1, -1]),
+        TensorFacts(name="scores", datatype="FP32", shape=[-1, -1]),
+    ]
+    if isinstance(manifest, TabularManifest):
+        text = TensorFacts(name="features", datatype="FP64", shape=[-1, len(manifest.features)])
+        if manifest.classes is None:
+            outputs = [TensorFacts(name="value", datatype="FP64", shape=[-1, 1])]
+    return {"inputs": [text], "outputs": outputs}
 
 
 def readiness(lifecycle: Lifecycle, response: Response) -> Ready:

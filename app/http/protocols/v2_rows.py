@@ -1,0 +1,86 @@
+"""The Open Inference Protocol for tabular models: one tensor of numbers, rows by columns.
+
+Plain or nested in JSON, or binary behind it, as Triton's clients send it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from starlette.responses import Response
+
+from app.errors import AppError, TooLarge
+from app.http.protocols.inference import Header, Respond, sentences
+from app.http.protocols.tabular import Ranges, Rows, RowSchemas, predictions
+from app.http.protocols.v2 import NUMBERS, VERSION, Tensor, V2Request, response, split, wanted_outputs, wrong
+from app.http.refusals import refused
+from app.http.schemas import read
+from app.model.tabular import AnyManifest, TabularManifest
+from app.scoring.memory import Answer
+
+
+class V2Rows:
+    """`POST /v2/models/{name}/infer`, with and without a version."""
+
+    name = "v2"
+
+    def __init__(self, path: str, schemas: RowSchemas, manifest: TabularManifest) -> None:
+        self.path = path
+        self._schemas = schemas
+        self._columns = len(manifest.features)
+        self._ranges = Ranges(manifest.names)
+        self._outputs = ("value",) if manifest.classes is None else ("labels", "scores")
+
+    def answers(self, path: str, model: str) -> bool:
+        """Whether this is its path for the model of this name."""
+        return path == self.path.format(name=model, version=VERSION)
+
+    def parse(self, body: bytes, headers: Mapping[bytes, bytes]) -> tuple[Rows, Respond]:
+        """Its tensor -> rows. Raises InvalidRequest or TooLarge."""
+        header, binary = split(body, headers)
+        asked = read(V2Request, header)
+        rows = self._schemas.checked(self._values(asked.inputs, binary))
+        wanted = wanted_outputs(asked, self._outputs)
+
+        def respond(answers: Sequence[Answer], manifest: AnyManifest) -> tuple[bytes, Sequence[Header]]:
+            assert isinstance(manifest, TabularManifest)
+            head = {"model_name": manifest.name, "model_version": VERSION}
+            said = [row if isinstance(row, list) else [row] for row in predictions(manifest, answers)]
+            content, own = response(head if asked.id is None else head | {"id": asked.id}, said, wanted)
+            return content, (*own, *self._ranges.count(manifest.features, rows))
+
+        return Rows(rows), respond
+
+    def refused(self, exc: AppError) -> Response:
+        """One sentence."""
+        return refused(exc, {"error": sentences(exc)})
+
+    def _values(self, inputs: list[Tensor], binary: bytes) -> list[list[Any]]:
+        """The rows of the one tensor."""
+        columns = self._columns
+        (tensor, *more) = inputs
+        if more or tensor.datatype not in NUMBERS:
+            found = ", ".join(f"{tensor.name[:64]!r} ({tensor.datatype[:16]})" for tensor in inputs)
+            raise wrong("inputs", f"there should be one tensor, of {', '.join(NUMBERS)}, got {found}")
+        if len(tensor.shape) != 2 or tensor.shape[1] != columns:  # noqa: PLR2004 - rows and columns
+            raise wrong("shape", f"the shape should be [rows, {columns}], got {tensor.shape}")
+        if tensor.shape[0] > self._schemas.max_rows:
+            msg = f"{tensor.shape[0]} rows exceed the limit of {self._schemas.max_rows} (VALENCE_MAX_TEXTS)"
+            raise TooLarge(msg, loc=["body", "inputs"])
+        values = _numbers(tensor, binary)
+        if len(values) != tensor.shape[0] * columns:
+            raise wrong("shape", f"the shape is of {tensor.shape[0] * columns} values, the data of {len(values)}")
+        return [values[start : start + columns] for start in range(0, len(values), columns)]
+
+
+def _numbers(tensor: Tensor, binary: bytes) -> list[Any]:
+    """The values, row after row; whether they are numbers is for the schema to say."""
+    if (size := tensor.parameters.get("binary_data_size")) is not None:
+        kind = np.dtype(NUMBERS[tensor.datatype])
+        if size != len(binary) or len(binary) % kind.itemsize:
+            raise wrong("binary_data_size", f"{len(binary)} bytes stand behind the JSON: another number is told")
+        values: list[Any] = np.frombuffer(binary, kind).tolist()
+        return values
+    if binary or tensor.data is None:
+        raise wrong("data", "the values stand neither in `data` nor, with `binary_data_size`, behind the JSON")
+    return [value for row in tensor.data for value in (row if isinstance(row, list) else [row])]
