@@ -4,13 +4,16 @@ Stands inside `Observe`, so that refusals have an id, are counted and logged, an
 """
 
 from collections.abc import Awaitable, Mapping
+from typing import Any
 
 from fastapi import Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import AppError, Unauthorized
-from app.http.observe import Exchange
+from app.http.observe import PATH, Exchange
+from app.http.protocols.inference import sentences
+from app.http.protocols.tei import tei_error
 from app.http.refusals import refused
 from app.keys.account import Account
 from app.keys.accounts import Accounts
@@ -52,7 +55,7 @@ class Auth:
             account.admit()
         except AppError as exc:
             exchange.span.set_attribute("valence.rejected", exc.reason)
-            return refused(exc)(scope, receive, send)
+            return refused(exc, body_of(exc, scope["path"].rstrip("/") or "/"))(scope, receive, send)
         exchange.account = account
         return self._app(scope, receive, send)
 
@@ -64,6 +67,16 @@ class Auth:
             msg = f"this key is not known: {HOW}" if key else f"there is no key: {HOW}"
             raise Unauthorized(msg, loc=["header"], headers={"WWW-Authenticate": 'Bearer realm="valence"'})
         return account
+
+
+def body_of(exc: AppError, path: str) -> dict[str, Any] | None:
+    """The refusal in the shape of the protocol that the path is of; None: our own.
+
+    At `/predict` only the body tells TEI from our own API, and a stranger's body is not read: there it has both shapes.
+    """
+    if path in ("/info", PATH):
+        return tei_error(exc) | ({"detail": exc.details} if path == PATH else {})
+    return {"error": sentences(exc)} if path == "/" or path.startswith("/v2") else None
 
 
 def is_open(scope: Scope) -> bool:

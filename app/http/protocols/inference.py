@@ -26,6 +26,7 @@ Respond = Callable[[Sequence[Answer], AnyManifest], tuple[bytes, Sequence[Header
 """Writes the answers of the model with this manifest to one request: body and headers."""
 JSON_TYPE: Header = (b"content-type", b"application/json")
 REFUSALS = {
+    401: "No API key that is known, where keys are asked for.",
     408: "The body did not come within the timeout.",
     413: "Too many bytes or texts.",
     415: "A body that is compressed otherwise than by gzip or deflate.",

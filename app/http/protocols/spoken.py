@@ -28,7 +28,6 @@ TRUNCATED_HEADER = {
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"headers": ANSWER_HEADERS | TRUNCATED_HEADER},
-    401: {"model": ErrorResponse | TeiError, "description": "No API key that is known, where keys are asked for."},
     **{
         status: {"model": ErrorResponse | TeiError, "description": description}
         | ({"headers": RETRY_AFTER} if status in (429, 503) else {})

@@ -98,7 +98,12 @@ class Tei:
 
     def refused(self, exc: AppError) -> Response:
         """TEI's shape: a sentence and a kind."""
-        return refused(exc, {"error": sentences(exc), "error_type": ERROR_TYPES.get(exc.status, "Validation")})
+        return refused(exc, tei_error(exc))
+
+
+def tei_error(exc: AppError) -> dict[str, Any]:
+    """A refusal as TEI says it."""
+    return {"error": sentences(exc), "error_type": ERROR_TYPES.get(exc.status, "Validation")}
 
 
 TeiResponse = list[LabelScore] | list[list[LabelScore]]

@@ -8,13 +8,20 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import numpy as np
 import pytest
+from huggingface_hub import InferenceClient
+from huggingface_hub.errors import HfHubHTTPError
+from tritonclient import http as triton
+from tritonclient.utils import InferenceServerException
 
 from tests.app import plain_http
 from tests.app.keys.keys import line
 from tests.conftest import RedisServer, Service, StartService, until
 
-SHOP, SECOND, UNKNOWN = "key-of-the-shop", "second-key-of-the-shop", "key-of-nobody"
+SHOP, SECOND, UNKNOWN, SPENT = "key-of-the-shop", "second-key-of-the-shop", "key-of-nobody", "spent-key"
+MODEL = "distilbert-sst2-mini"
+INFER = f"/v2/models/{MODEL}/infer"
 BODY = {"text": ["A fine film."]}
 
 
@@ -24,6 +31,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("keyed")
     file = folder / "keys"
     limits = (line("slow", "slow-key", "texts_per_second=4"), line("daily", "daily-key", "texts_per_day=6"))
+    limits += (line("spent", SPENT, "texts_per_day=1"),)
     file.write_text("".join([line("shop", SHOP), line("shop", SECOND), *limits]))
     started = Service(folder / "service.log", VALENCE_DRAIN_SECONDS="0", VALENCE_API_KEYS_FILE=str(file))
     try:
@@ -165,6 +173,72 @@ def test_the_quota_is_kept(keyed: Service) -> None:
         assert (refused.status_code, refused.json()["detail"][0]["type"]) == (429, "quota_used")
         assert refused.headers["RateLimit"] == f'"day";r=0;t={refused.headers["Retry-After"]}'
     assert keyed.metric('valence_key_texts_total{key="daily"}') == 6
+
+
+def request_of(protocol: str, service: Service, key: str) -> httpx.Response:
+    """A right request of this protocol."""
+    path, body = {
+        "ours": ("/predict", BODY),
+        "tei": ("/predict", {"inputs": "A fine film."}),
+        "huggingface": ("/", {"inputs": "A fine film."}),
+        "v2": (INFER, {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["A fine film."]}]}),
+    }[protocol]
+    return plain_http.post(service.url + path, json=body, headers={"X-API-Key": key})
+
+
+@pytest.mark.parametrize(
+    ("protocol", "keys"),
+    [
+        ("ours", {"detail", "error", "error_type"}),
+        ("tei", {"detail", "error", "error_type"}),
+        ("huggingface", {"error"}),
+        ("v2", {"error"}),
+    ],
+)
+def test_each_protocol_is_refused_in_its_own_shape(keyed: Service, protocol: str, keys: set[str]) -> None:
+    """Without a known key, and beyond what a key allows; where only the body tells two apart, in both shapes."""
+    stranger = request_of(protocol, keyed, UNKNOWN)
+    assert (stranger.status_code, stranger.json().keys()) == (401, keys)
+    assert "this key is not known: send an API key as" in stranger.json()["error"]
+    spent = request_of(protocol, keyed, SPENT)
+    while spent.status_code == 200:
+        spent = request_of(protocol, keyed, SPENT)
+    assert (spent.status_code, spent.json().keys()) == (429, keys)
+    assert "the 1 texts that spent may ask for in a day are used up" in spent.json()["error"]
+    assert int(spent.headers["Retry-After"]) > 0
+    if "error_type" in keys:
+        assert (stranger.json()["error_type"], spent.json()["error_type"]) == ("Validation", "Overloaded")
+
+
+def test_other_routes_of_a_protocol_are_refused_in_its_shape(keyed: Service) -> None:
+    """The facts of the model; our own routes keep ours."""
+    shapes = {"/info": {"error", "error_type"}, f"/v2/models/{MODEL}": {"error"}, "/model/info": {"detail"}}
+    for path, keys in shapes.items():
+        answer = plain_http.get(keyed.url + path)
+        assert (answer.status_code, answer.json().keys()) == (401, keys)
+
+
+def test_hugging_face_client_brings_a_key_and_is_told(keyed: Service) -> None:
+    """As its token; its exception has our sentence."""
+    assert InferenceClient(model=keyed.url, token=SHOP).text_classification("A fine film.")[0].label == "POSITIVE"
+    request_of("ours", keyed, SPENT)
+    for key, said in ((UNKNOWN, "this key is not known"), (SPENT, "may ask for in a day are used up")):
+        client = InferenceClient(model=keyed.url, token=key)
+        with pytest.raises(HfHubHTTPError, match=said):
+            client.text_classification("A fine film.")
+
+
+def test_triton_client_brings_a_key_and_is_told(keyed: Service) -> None:
+    """As a header; its exception has our sentence."""
+    client = triton.InferenceServerClient(keyed.url.removeprefix("http://"))
+    text = triton.InferInput("text", [1], "BYTES")
+    text.set_data_from_numpy(np.array(["A fine film."], dtype=object))
+    answer = client.infer(MODEL, [text], headers={"X-API-Key": SHOP})
+    assert answer.as_numpy("labels")[0][0] == b"POSITIVE"
+    request_of("ours", keyed, SPENT)
+    for key, said in ((UNKNOWN, "this key is not known"), (SPENT, "may ask for in a day are used up")):
+        with pytest.raises(InferenceServerException, match=said):
+            client.infer(MODEL, [text], headers={"X-API-Key": key})
 
 
 def test_a_mounted_secret_is_read_again_when_it_changes(start_service: StartService, tmp_path: Path) -> None:
