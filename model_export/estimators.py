@@ -76,6 +76,7 @@ _HYPERPARAMETERS: dict[str, type[_Hyperparameters]] = {
     "logistic_regression": Logistic,
 }
 ALGORITHMS = tuple(_HYPERPARAMETERS)
+FOLDS = 5
 _ESTIMATORS: dict[tuple[str, Task], type] = {
     ("random_forest", "classification"): RandomForestClassifier,
     ("random_forest", "regression"): RandomForestRegressor,
@@ -127,7 +128,7 @@ def fit(
     hyperparameters: dict[str, Any],
     task: Task,
     seed: int = 0,
-    folds: int = 5,
+    folds: int = FOLDS,
 ) -> Fitted:
     """Fit on numbers (rows, columns) and a target (rows,); the metrics come from `folds` shuffled folds.
 
@@ -136,7 +137,7 @@ def fit(
     there are folds.
     """
     pipeline, used = estimator(algorithm, task, hyperparameters, seed)
-    _check(features, target, task, folds)
+    check(features, target, task, folds)
     split = (StratifiedKFold if task == "classification" else KFold)(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # Its advice is sound and its text six lines long: the one thing to do about it is said here.
@@ -151,7 +152,8 @@ def fit(
     return Fitted(pipeline, task, algorithm, used, metrics)
 
 
-def _check(features: pd.DataFrame, target: "pd.Series[Any]", task: Task, folds: int) -> None:
+def check(features: pd.DataFrame, target: "pd.Series[Any]", task: Task, folds: int = FOLDS) -> None:
+    """Raises ExportError for a table that `fit` would refuse, without fitting anything."""
     if len(features) != len(target):
         raise ExportError(f"{len(features)} rows of features, but {len(target)} targets")
     if len(features) < 2 * folds:

@@ -1,0 +1,132 @@
+"""One training, from a request in a file to its run in MLflow: `python -m training.service.job REQUEST.json`.
+
+The service starts one such process for each training, and a Kubernetes Job is one. The last line of standard output is
+the answer, `{"run_id": ..., "metrics": {...}}`; the last one of standard error says why there is none.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from model_export.errors import ExportError, one_line
+from model_export.estimators import fit
+from model_export.progress import note
+from model_export.tracking import VARIABLE, Record, Tracker, of_checkpoint
+from training.service.schemas import Invalid, TabularTraining, TextTraining, Training, parse
+
+REFUSED = 1
+"""Exit status for what the request itself is to blame for."""
+UNTRACKED = 3
+"""Exit status for an MLflow that did not take the run."""
+
+
+class NotTrained(Exception):
+    """The process of a fine-tuning has ended with this status, and has said why."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.service.job", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("request", type=Path, help="file with the JSON that POST /train takes")
+    request: Path = parser.parse_args(arguments).request
+    with suppress(OSError):  # where there is none: Linux has it. Short of memory, this process ends, and no other.
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    try:
+        training = parse(request.read_bytes())
+    except (OSError, Invalid) as exc:
+        place = f"{'.'.join(map(str, exc.loc))}: " if isinstance(exc, Invalid) and exc.loc else ""
+        note(f"error: {request}: {place}{exc}")
+        return REFUSED
+    return run(training)
+
+
+def run(training: Training) -> int:
+    """Train and log; returns the exit status. MLflow is asked first: one that is down costs no training."""
+    try:
+        tracker = Tracker(os.environ.get(VARIABLE, ""))
+    except ExportError as exc:
+        note(f"error: {exc}")
+        return UNTRACKED
+    with TemporaryDirectory(prefix="valence-training-") as folder:
+        try:
+            record = trained(training, Path(folder))
+        except ExportError as exc:
+            note(f"error: {exc}")
+            return REFUSED
+        except NotTrained as exc:
+            return exc.status
+        try:
+            run_id = tracker.log(record)
+        except ExportError as exc:
+            note(f"error: {one_line(exc)}")
+            return UNTRACKED
+    print(json.dumps({"run_id": run_id, "metrics": latest(record)}))  # noqa: T201 - the answer
+    return 0
+
+
+def trained(training: Training, folder: Path) -> Record:
+    """What MLflow is told of a training whose files are in `folder`. Raises ExportError, and NotTrained."""
+    return of_texts(training, folder) if isinstance(training, TextTraining) else of_table(training)
+
+
+def of_table(training: TabularTraining) -> Record:
+    """Fit a table; the metrics are means over folds that the model was not fitted on. Raises ExportError."""
+    features, target = training.features(), training.targets()
+    fitted = fit(
+        features,
+        target,
+        algorithm=training.algorithm,
+        hyperparameters=training.hyperparameters,
+        task=training.task,
+    )
+    described = {"algorithm": fitted.algorithm, "task": fitted.task, "rows": len(features), "columns": len(features.T)}
+    return Record(
+        kind="tabular",
+        name=fitted.algorithm,
+        files=[],
+        parameters={name: str(value) for name, value in (described | fitted.hyperparameters).items()},
+        metrics=[(name, value, 0) for name, value in fitted.metrics.items()],
+    )
+
+
+def of_texts(training: TextTraining, folder: Path) -> Record:
+    """Fine-tune in a process of its own; the record has the whole checkpoint. Raises ExportError, and NotTrained."""
+    rows, checkpoint = folder / "rows.jsonl", folder / "checkpoint"
+    with rows.open("w", encoding="utf-8") as file:
+        for text, label in zip(training.texts, training.labels, strict=True):
+            file.write(json.dumps({"text": text, "label": str(label)}) + "\n")
+    command = [sys.executable, "-m", "model_export.finetune", "--data", str(rows), "--output", str(checkpoint)]
+    command += ["--text-column", "text", "--label-column", "label"]
+    for name, value in training.hyperparameters.model_dump().items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
+    # It would tell MLflow of a run of its own, without the weights.
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    done = subprocess.run(command, env=environment, stdout=sys.stderr, check=False)  # noqa: S603 - our own module
+    if done.returncode < 0:
+        raise ExportError(f"the fine-tuning was ended by {signal.Signals(-done.returncode).name}: too little memory?")
+    if done.returncode:
+        raise NotTrained(done.returncode)
+    return replace(of_checkpoint(checkpoint), files=sorted(path for path in checkpoint.iterdir() if path.is_file()))
+
+
+def latest(record: Record) -> dict[str, float]:
+    """Each metric at its last step, which is what MLflow shows of a run."""
+    return {name: value for name, value, _ in sorted(record.metrics, key=lambda metric: metric[2])}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
