@@ -6,10 +6,11 @@ can't mix two versions.
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
+from threading import Thread
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -116,12 +117,22 @@ async def load(package: AnyPackage, settings: Settings, plan: ThreadPlan) -> Ser
 
 
 async def aside(run: Callable[..., _Result], *arguments: object) -> _Result:
-    """Run in a thread that takes no more of the CPU than inference does: requests may be answered meanwhile."""
-    thread = ThreadPoolExecutor(1, thread_name_prefix="load", initializer=lower_priority)
-    try:
-        return await asyncio.get_running_loop().run_in_executor(thread, run, *arguments)
-    finally:
-        thread.shutdown(wait=False)
+    """Run in a thread that takes no more of the CPU than inference does: requests may be answered meanwhile.
+
+    No executor's, for which the end of the process would wait: a download may take ten minutes.
+    """
+    outcome: Future[_Result] = Future()
+    outcome.set_running_or_notify_cancel()  # whoever waits may be cancelled, the thread can't
+
+    def work() -> None:
+        lower_priority()
+        try:
+            outcome.set_result(run(*arguments))
+        except BaseException as exc:  # it belongs to whoever waits
+            outcome.set_exception(exc)
+
+    Thread(target=work, name="load", daemon=True).start()
+    return await asyncio.wrap_future(outcome)
 
 
 def redis_tier(package: AnyPackage, settings: Settings, secret: bytes = b"") -> RedisTier | None:
