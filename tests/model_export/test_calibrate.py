@@ -38,6 +38,31 @@ def test_the_temperature_is_found(temperature: float) -> None:
     assert calibrate.calibration_error(activate(true, "softmax"), right, "softmax") < 1.0
 
 
+def test_several_labels_have_one_temperature() -> None:
+    """Each decision alone: targets drawn by sigmoid(logits / T) are best explained by T."""
+    rng = np.random.default_rng(1)
+    true = rng.normal(scale=2.0, size=(10_000, 3))
+    right = rng.random(true.shape) < activate(true, "sigmoid")
+    assert calibrate.fit(true * 2.5, right, "sigmoid") == pytest.approx(2.5, rel=0.05)
+    assert calibrate.calibration_error(activate(true, "sigmoid"), right, "sigmoid") < 1.0
+    assert calibrate.calibration_error(activate(true * 2.5, "sigmoid"), right, "sigmoid") > 5.0
+
+
+def test_record_of_a_fine_tuning_is_read(tmp_path: Path) -> None:
+    """Where there is one; a damaged one gets a line."""
+    assert calibrate.recorded(tmp_path) is None
+    path = tmp_path / "training.json"
+    path.write_text('{"accuracy": {}}')
+    assert calibrate.recorded(tmp_path) is None
+    path.write_text(
+        '{"calibration": {"temperature": 1.5, "data": "a.csv", "rows": 300, "error_before": 4.0, "error_after": 1.0}}'
+    )
+    assert calibrate.recorded(tmp_path) == calibrate.Calibration(1.5, "a.csv", 300, 4.0, 1.0)
+    path.write_text('{"calibration": {"temperature": 1.5}}')
+    with pytest.raises(ExportError, match="the calibration cannot be read"):
+        calibrate.recorded(tmp_path)
+
+
 def test_texts_without_an_error_do_not_ask_for_certainty() -> None:
     """The temperature is bounded where the likelihood has no maximum."""
     logits = np.array([[1.0, -1.0]] * 300)

@@ -7,10 +7,11 @@ import pytest
 pytest.importorskip("torch", reason="the export group is not installed: make test-export")
 import pandas as pd
 
-from model_export.dataset import load
+from model_export.dataset import Columns, load, load_treebank
 from model_export.errors import ExportError
 
-COLUMNS = ("review", "mood")
+COLUMNS = Columns("review", "mood")
+SEVERAL = Columns("review", "mood", multi_label=True)
 
 
 def table(rows: int = 60) -> pd.DataFrame:
@@ -30,7 +31,7 @@ def test_every_format_gives_the_same_stratified_split(tmp_path: Path) -> None:
     assert len(others) == 3
     assert all(other == first for other in others)
     assert first.labels == ("calm", "glad", "sad")
-    assert [sum(example.label == n for example in first.dev) for n in range(3)] == [4, 4, 4]
+    assert [sum(example.labels == (n,) for example in first.dev) for n in range(3)] == [4, 4, 4]
     assert not {example.text for example in first.dev} & {example.text for example in first.training}
 
 
@@ -41,6 +42,10 @@ def test_every_format_gives_the_same_stratified_split(tmp_path: Path) -> None:
         (b"review,mood\na,b\n", "has 1 rows; fine-tuning needs at least 20"),
         (b"review,mood\n" + b"a,b\n" * 20, "has one label only, 'b'"),
         (b"review,mood\na,b\n ,b\n", "row 2: column 'review' is empty"),
+        (b"review,mood\na,b\na\n", "row 2: column 'mood' is empty"),
+        (b"review,mood\na,b;c\n", "row 1: several labels, 'b;c'; --multi-label learns them all"),
+        (b"review,mood\na,b,c\na,b,c\n", "its rows have more fields than the header has names"),
+        (b"review,mood\na,b\na,b,c\n", "cannot be read: Error tokenizing data"),
         (b"review,mood\n\xff\xfe,b\n", "cannot be read: 'utf-8' codec"),
         (b"", "cannot be read: No columns"),
     ],
@@ -63,3 +68,70 @@ def test_dev_set_must_fit_the_training_set(tmp_path: Path, row: str, reason: str
     (tmp_path / "dev.csv").write_text(f"review,mood\nother,sad\n{row}\n")
     with pytest.raises(ExportError, match=f"dev.csv, row 2: {reason}"):
         load(tmp_path / "a.csv", tmp_path / "dev.csv", COLUMNS, 0.2, 0)
+
+
+def test_a_column_of_texts_is_not_taken_for_labels(tmp_path: Path) -> None:
+    """As where the names of the columns were exchanged."""
+    table().to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(ExportError, match=r"60 different labels in 60 rows, .*; is it the right column"):
+        load(tmp_path / "a.csv", None, Columns("mood", "review"), 0.2, 0)
+
+
+def test_dev_set_of_one_label_is_refused(tmp_path: Path) -> None:
+    """It would end in "nothing was learned" after the training."""
+    table().to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "dev.csv").write_text("review,mood\nother,sad\nanother,sad\n")
+    with pytest.raises(ExportError, match=r"dev\.csv has one label only; it cannot show"):
+        load(tmp_path / "a.csv", tmp_path / "dev.csv", COLUMNS, 0.2, 0)
+
+
+def test_repeated_texts_are_in_one_split_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the label of the last row, and it is said how many there were."""
+    pd.concat([table(), table()[:3].assign(mood="sad")]).to_csv(tmp_path / "b.csv", index=False)
+    made = load(tmp_path / "b.csv", None, COLUMNS, 0.2, 0)
+    assert "3 rows repeat a text and are left out" in capsys.readouterr().err
+    assert [one.labels for one in (*made.training, *made.dev) if one.text == "text 1"] == [(2,)]
+
+
+def test_several_labels_a_text_in_every_format(tmp_path: Path) -> None:
+    """Separated by semicolons, or as a list; a text may have none, and the split has the same share of each."""
+    names = [["sad"], ["sad", "glad"], [], ["glad"]] * 20
+    made = pd.DataFrame({"review": [f"text {n}" for n in range(80)], "mood": names})
+    made.assign(mood=["; ".join(each) for each in names]).to_csv(tmp_path / "a.csv", index=False)
+    made.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
+    made.to_parquet(tmp_path / "a.parquet")
+    first, *others = (load(path, None, SEVERAL, 0.2, 0) for path in sorted(tmp_path.iterdir()))
+    assert len(others) == 2
+    assert all(other == first for other in others)
+    assert (first.labels, first.multi_label) == (("glad", "sad"), True)
+    counts = [sum(one.labels == labels for one in first.dev) for labels in ((), (0,), (1,), (0, 1))]
+    assert counts[0] == 4
+    assert sum(counts) == 16
+    assert len(first.training) == 64
+
+
+def test_label_of_one_text_is_for_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It can't be in both splits, and is no reason to refuse the others."""
+    rows = table()
+    rows.loc[0, "mood"] = "odd"
+    rows.to_csv(tmp_path / "a.csv", index=False)
+    made = load(tmp_path / "a.csv", None, COLUMNS, 0.2, 0)
+    assert "1 labels have one text only, which is for training, such as 'odd'" in capsys.readouterr().err
+    assert [one.text for one in made.training if one.labels == (made.labels.index("odd"),)] == ["text 0"]
+
+
+@pytest.mark.parametrize(
+    ("dev", "reason"),
+    [
+        ("2\tother", r"dev.tsv, row 1: label 2 is not 0 or 1"),
+        ("1\ttext 3", r"dev.tsv, row 1: the text is in .*train.tsv too"),
+        ("1\tother", r"dev.tsv has one label only"),
+    ],
+)
+def test_treebank_is_held_to_the_same_rules(tmp_path: Path, dev: str, reason: str) -> None:
+    """Its columns have fixed names, and its labels are two."""
+    train = "".join(f"{n % 2}\ttext {n}\n" for n in range(20))
+    (tmp_path / "train.tsv").write_text(f"label\tsentence\n{train}")
+    (tmp_path / "dev.tsv").write_text(f"label\tsentence\n{dev}\n")
+    with pytest.raises(ExportError, match=reason):
+        load_treebank(tmp_path / "train.tsv", tmp_path / "dev.tsv", 0.1, 0)

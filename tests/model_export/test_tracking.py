@@ -62,8 +62,13 @@ def test_fine_tuning_is_logged_with_its_recipe(store: Any, tmp_path: Path) -> No
     training = {
         "recipe": {"epochs": 1, "learning_rate": 5e-5},
         "texts": {"training": 20, "held out": 2},
+        "data": {"training": {"file": "a.csv", "sha256": "f" * 64}},
+        "loss": {"epoch 1": {"training": 0.7, "dev": 0.6}},
         "accuracy": {"epoch 1": {"dev": 50.0, "held out": 49.0}, "mean of snapshots": {"dev": 60.5, "held out": 59.0}},
+        "calibration": {"temperature": 1.5, "data": "a.csv"},
     }
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.html").write_text("a page", encoding="utf-8")
     (tmp_path / "training.json").write_text(json.dumps(training), encoding="utf-8")
     told = tracking.tracker()
     assert told
@@ -73,9 +78,24 @@ def test_fine_tuning_is_logged_with_its_recipe(store: Any, tmp_path: Path) -> No
         "recipe.learning_rate": "5e-05",
         "texts.training": "20",
         "texts.held_out": "2",
+        "data.training.file": "a.csv",
+        "data.training.sha256": "f" * 64,
     }
+    assert only_run(store).data.metrics.items() >= {"loss.training": 0.7, "calibration.temperature": 1.5}.items()
+    kept = {artefact.path for artefact in store.list_artifacts(run_id, "checkpoint")}
+    assert kept == {"checkpoint/training.json", "checkpoint/report.html"}
     history = store.get_metric_history(run_id, "accuracy.dev")
     assert sorted((item.step, item.value) for item in history) == [(1, 50.0), (2, 60.5)]
+
+
+def test_many_figures_are_logged_in_parts(store: Any, tmp_path: Path) -> None:
+    """MLflow takes 1,000 at once, and a run may have as many epochs."""
+    stages = {f"epoch {n}": {"dev": float(n)} for n in range(1, 1_202)}
+    (tmp_path / "training.json").write_text(json.dumps({"accuracy": stages}), encoding="utf-8")
+    told = tracking.tracker()
+    assert told
+    told.log(tracking.of_checkpoint(tmp_path))
+    assert only_run(store).data.metrics["accuracy.dev"] == 1_201.0
 
 
 def test_server_that_is_down_is_said_before_the_work(checkpoint: Path, tmp_path: Path) -> None:
