@@ -1,6 +1,8 @@
 """Checkpoint -> model package: one folder that serves predictions without the training stack.
 
-python -m model_export --model ID_OR_DIR [--revision SHA] [--data FILE.tsv] --output DIR
+python -m model_export --model ID_OR_DIR [--revision SHA] [--data FILE.tsv] --output DIR [--register NAME]
+python -m model_export register NAME --package DIR                          a package as a version of a registered model
+python -m model_export promote NAME [--version N] --data FILE.tsv           a version as the champion, if gates hold
 """
 
 import argparse
@@ -13,7 +15,7 @@ from model_export.labelled import read_labelled
 from model_export.package import staging
 from model_export.progress import note
 from model_export.source import DEFAULT_MODEL, fetch
-from model_export.tracking import of_package, tracker
+from model_export.tracking import VARIABLE, of_package, tracker
 from model_export.windows import MAX_WINDOWS, Windows
 
 TOLERANCE = 0.3
@@ -26,6 +28,9 @@ _INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line: 0 when the package was written, 1 with one line on standard error when not."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and (command := {"register": _register, "promote": _promote}.get(arguments[0])):
+        return command(arguments[1:])
     options = _parser().parse_args(arguments)
     try:
         _run(options)
@@ -48,6 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _register(arguments: Sequence[str]) -> int:
+    from model_export import registry  # noqa: PLC0415 - the service's libraries, of which an export uses none itself
+
+    return registry.main(arguments)
+
+
+def _promote(arguments: Sequence[str]) -> int:
+    from model_export import promote  # noqa: PLC0415 - as above
+
+    return promote.main(arguments)
+
+
 def _run(options: argparse.Namespace) -> None:
     if options.pairs and (options.window_tokens is not None or options.data is not None):
         raise ExportError("--pairs goes with neither --window-tokens nor --data: both are of single texts")
@@ -56,6 +73,8 @@ def _run(options: argparse.Namespace) -> None:
     if options.window_tokens is not None:
         windows = Windows(options.window_tokens, options.window_overlap, options.max_windows)
     tracked_by = tracker()
+    if options.register and tracked_by is None:
+        raise ExportError(f"--register needs {VARIABLE}, which names the server of MLflow")
     with staging(options.output) as stage:
         source = fetch(options.model, options.revision)
         # torch and transformers take seconds to import: a mistyped argument should not have to wait for them.
@@ -82,7 +101,11 @@ def _run(options: argparse.Namespace) -> None:
                 raise
             raise ExportError(f"{source.id}: {exc}") from exc
     if tracked_by:
-        tracked_by.log(of_package(options.output))
+        run_id = tracked_by.log(of_package(options.output))
+        if options.register:
+            from model_export.registry import register  # noqa: PLC0415 - as above
+
+            register(tracked_by, options.output, options.register, run_id)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,6 +136,9 @@ def _parser() -> argparse.ArgumentParser:
         "--max-windows", type=int, default=MAX_WINDOWS, help="windows behind which a text is cut (%(default)s)"
     )
     parser.add_argument("--intended-use", help="what the model is made for, and what not: /model/info says it")
+    parser.add_argument(
+        "--register", metavar="NAME", help="make the package the next version of this registered model in MLflow"
+    )
     parser.add_argument(
         "--tolerance", type=float, default=TOLERANCE, help="largest score difference to PyTorch (%(default)s)"
     )

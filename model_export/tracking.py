@@ -26,7 +26,7 @@ DESCRIBED = (
     *("quantisation", "tools"),
 )
 """Of text and of tabular models: what a manifest lacks is left out."""
-MEASURED = ("verification", "accuracy")
+MEASURED = ("verification", "accuracy", "calibration")
 GIVEN = ("recipe", "texts", "start", "data", "columns", "precision", "saved")
 """What a training was given."""
 FIGURES = ("loss", "accuracy", "balanced accuracy", "macro F1", "micro F1")
@@ -39,6 +39,7 @@ CLIENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its own patience is 7 tries of 120 s each
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output stays free
 }
 """How MLflow's client behaves unless the user says otherwise."""
@@ -63,21 +64,21 @@ class Tracker:
             os.environ.setdefault(name, value)
         try:
             # By name: it is no dependency, and a type checker need not find it.
-            self._mlflow: Any = import_module("mlflow")
+            self.mlflow: Any = import_module("mlflow")
         except ModuleNotFoundError as exc:
             raise ExportError(f"{VARIABLE} is set, but MLflow is missing: install mlflow-skinny, or unset it") from exc
-        self._uri = uri
+        self.uri = uri
         experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT)
         try:
-            self._client = self._mlflow.MlflowClient(uri)
+            self._client = self.mlflow.MlflowClient(uri)
             found = self._client.get_experiment_by_name(experiment)
             self._experiment = found.experiment_id if found else self._client.create_experiment(experiment)
-        except self._mlflow.MlflowException as exc:
+        except self.mlflow.MlflowException as exc:
             raise ExportError(f"{VARIABLE}={uri}: {one_line(exc)}") from exc
 
     def log(self, record: Record) -> str:
         """Keep a run, and return its id. Raises ExportError when the server does not take it."""
-        entities = self._mlflow.entities
+        entities = self.mlflow.entities
         now = int(time.time() * 1000)
         try:
             run = self._client.create_run(self._experiment, tags={"kind": record.kind}, run_name=record.name)
@@ -90,9 +91,9 @@ class Tracker:
             for file in record.files:
                 self._client.log_artifact(run_id, str(file), record.kind)
             self._client.set_terminated(run_id)
-        except self._mlflow.MlflowException as exc:
-            raise ExportError(f"the files are written, but MLflow at {self._uri} refused: {one_line(exc)}") from exc
-        note(f"logged to {self._uri} as run {run_id}")
+        except self.mlflow.MlflowException as exc:
+            raise ExportError(f"the files are written, but MLflow at {self.uri} refused: {one_line(exc)}") from exc
+        note(f"logged to {self.uri} as run {run_id}")
         return run_id
 
 
@@ -105,7 +106,7 @@ def tracker() -> Tracker | None:
 def of_package(package: Path) -> Record:
     """A package as its manifest describes it: what it is as parameters, what was measured and its sizes as metrics."""
     manifest = json.loads((package / "manifest.json").read_text(encoding="utf-8"))
-    measured = flat({name: manifest[name] for name in MEASURED if manifest.get(name)})
+    measured = dict(flat({name: manifest[name] for name in MEASURED if manifest.get(name)}))
     sizes = {f"bytes.{file}": facts["bytes"] for file, facts in manifest["files"].items()}
     return Record(
         kind="package",
@@ -113,8 +114,9 @@ def of_package(package: Path) -> Record:
         files=sorted(path for path in package.iterdir() if path.is_file()),
         parameters={
             name: str(value) for name, value in flat({key: manifest[key] for key in DESCRIBED if key in manifest})
-        },
-        metrics=[(name, value, 0) for name, value in [*measured, *sizes.items()] if isinstance(value, int | float)],
+        }
+        | {name: value for name, value in measured.items() if isinstance(value, str)},  # the data and its digest
+        metrics=[(name, value, 0) for name, value in (measured | sizes).items() if isinstance(value, int | float)],
     )
 
 
