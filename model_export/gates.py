@@ -73,7 +73,7 @@ def measure(folder: Path, examples: Sequence[Example]) -> Measured:
         package=package,
         classifier=classifier,
         accuracy=100.0 * float(np.mean(scores.argmax(axis=1) == labels)),
-        calibration=calibration_error(np.log(scores + 1e-300), labels),
+        calibration=calibration_error(scores, np.arange(scores.shape[1]) == labels[:, None], manifest.activation),
         size=sum(facts.bytes for facts in manifest.files.values()),
         engines=tuple(engine for engine in ENGINES if _computes(package, engine)),
     )
