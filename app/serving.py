@@ -182,7 +182,7 @@ def _watch_drift(package: AnyPackage, settings: Settings) -> DriftWindow | None:
         return None
     return DriftWindow(
         package.profile,
-        text_features if isinstance(package, Package) else row_features(package.manifest.names),
+        features_of=text_features if isinstance(package, Package) else row_features(package.manifest.names),
         max_texts=settings.drift_window_texts,
         max_age_seconds=settings.drift_window_seconds,
     )

@@ -119,6 +119,17 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         started.stop()
 
 
+@pytest.fixture(scope="session")
+def wine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The same with the bundled tabular model."""
+    log = tmp_path_factory.mktemp("wine") / "service.log"
+    started = Service(log, VALENCE_DRAIN_SECONDS="0", VALENCE_MODEL_DIR=str(ROOT / "models" / "wine-quality"))
+    try:
+        yield started.wait_ready()
+    finally:
+        started.stop()
+
+
 class RedisServer:
     """A real Redis without persistence, on a port of its own, that can be hung, killed and started again."""
 

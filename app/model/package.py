@@ -223,7 +223,7 @@ def read_profile(
     check_file(path, files[PROFILE])
     profile = read_json(Profile, path, f"no profile at {path}")
     if unknown := profile.features.keys() - features:
-        raise PackageError(f"{path} is not a profile of this model: features: it has no {min(unknown)[:64]!r}")
+        raise PackageError(f"{path} is not a profile of this model, which has no features.{min(unknown)[:64]}")
     label = profile.features.get("label")
     if label is not None and "label" in features and len(label.counts) != len(labels):
         raise PackageError(f"{path} counts {len(label.counts)} labels, the model has {len(labels)}")

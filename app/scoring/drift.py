@@ -68,8 +68,8 @@ class DriftWindow:
     def __init__(
         self,
         profile: Profile,
-        features_of: FeaturesOf,
         *,
+        features_of: FeaturesOf = text_features,
         max_texts: int,
         max_age_seconds: float,
         clock: Callable[[], float] = time.monotonic,

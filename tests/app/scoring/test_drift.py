@@ -69,6 +69,7 @@ class Draw:
                     tokens=tokens,
                     unknown_tokens=tokens if self._random.random() < unknown_share else 0,
                 ),
+                "",
             )
 
 
@@ -153,7 +154,7 @@ def test_other_labels_are_seen() -> None:
     """Nine of ten negative instead of one of two."""
     live = window()
     for number in range(1_000):
-        live.add(b"%d" % number, answer(label=int(number % 10 == 0), score=0.5 + number / 2_000, tokens=9))
+        live.add(b"%d" % number, answer(label=int(number % 10 == 0), score=0.5 + number / 2_000, tokens=9), "")
     assert live.psi()["label"] > 0.25
 
 
@@ -161,13 +162,13 @@ def test_hot_text_counts_once() -> None:
     """A text asked for a thousand times between others changes nothing: it is one text."""
     quiet, busy = window(), window()
     for live in (quiet, busy):
-        live.add(b"hot", answer(label=1, score=0.99, tokens=3))
+        live.add(b"hot", answer(label=1, score=0.99, tokens=3), "")
     Draw(quiet).add(600)
     draw = Draw(busy)
     for _ in range(600):
         draw.add(1)
         for _ in range(2):
-            busy.add(b"hot", answer(label=1, score=0.99, tokens=3))
+            busy.add(b"hot", answer(label=1, score=0.99, tokens=3), "")
     assert len(busy) == len(quiet) == 601
     assert busy.psi() == quiet.psi()
 
@@ -175,7 +176,7 @@ def test_hot_text_counts_once() -> None:
 def test_foreign_values_do_no_harm() -> None:
     """Whatever stands in a shared Redis is counted somewhere and raises nothing."""
     live = window()
-    live.add(b"foreign", answer(label=9, score=math.nan, tokens=0, unknown_tokens=3))
+    live.add(b"foreign", answer(label=9, score=math.nan, tokens=0, unknown_tokens=3), "")
     Draw(live).add(MIN_TEXTS)
     assert all(math.isfinite(index) for index in live.psi().values())
 
@@ -188,7 +189,7 @@ def test_window_holds_the_texts_last_asked_for() -> None:
         key = source.randrange(1_500)
         values.setdefault(key, (source.randrange(2), source.random(), source.randint(1, 30)))
         label, score, tokens = values[key]
-        live.add(b"%d" % key, answer(label=label, score=score, tokens=tokens))
+        live.add(b"%d" % key, answer(label=label, score=score, tokens=tokens), "")
         order.append(key)
     last = list(dict.fromkeys(reversed(order)))[:700]
     tokens_found = [0] * 5
@@ -205,7 +206,7 @@ def test_old_texts_leave() -> None:
     Draw(live).add(1_000)
     clock.seconds = 59
     for number in range(600):
-        live.add(b"%d" % number, answer(label=0, score=0.9, tokens=3))
+        live.add(b"%d" % number, answer(label=0, score=0.9, tokens=3), "")
     clock.seconds = 61
     assert live.psi()
     assert len(live) == 600
@@ -225,7 +226,7 @@ def test_gauges_appear_and_end_in_nan() -> None:
 
     def add(numbers: range) -> None:
         for number in numbers:
-            live.add(b"%d" % number, answer(label=number % 2, score=0.5 + number / 2_000, tokens=3))
+            live.add(b"%d" % number, answer(label=number % 2, score=0.5 + number / 2_000, tokens=3), "")
 
     DRIFT._series.clear()  # of other tests in this process
     add(range(MIN_TEXTS - 1))
