@@ -33,7 +33,8 @@ QUEUE_TOKENS, TEXT_TOKENS, SPARE_CONNECTIONS = 65_536, 25, 200
 """Only when VALENCE_MAX_QUEUE_TOKENS wait is a request refused: it takes so many requests under way, and some more."""
 REFUSED = 429
 REFUSAL_BUCKET = re.compile(
-    r'^http_request_duration_seconds_bucket\{le="([^"]+)",route="/predict",status="429"\} (\S+)$', re.MULTILINE
+    r'^http_request_duration_seconds_bucket\{le="([^"]+)",method="POST",route="/predict",status="429"\} (\S+)$',
+    re.MULTILINE,
 )
 
 

@@ -27,14 +27,14 @@ Histogram: Any = prometheus_client.Histogram if SHARED else UnlockedHistogram
 
 REQUESTS = Counter("http_requests", "Requests answered.", ["route", "method", "status"])
 REQUEST_SECONDS = Histogram(
-    "http_request_duration_seconds", "Time to answer a request.", ["route", "status"], buckets=LATENCY_BUCKETS
+    "http_request_duration_seconds", "Time to answer a request.", ["route", "method", "status"], buckets=LATENCY_BUCKETS
 )
 
 
 @cache
 def request_series(method: str, route: str, status: int) -> tuple[Any, Any]:
     """The counter and the histogram of requests answered alike; there are few different ones."""
-    return REQUESTS.labels(route, method, status), REQUEST_SECONDS.labels(route, status)
+    return REQUESTS.labels(route, method, status), REQUEST_SECONDS.labels(route, method, status)
 
 
 IN_FLIGHT = Gauge("http_requests_in_flight", "Requests being answered.", multiprocess_mode="livesum")

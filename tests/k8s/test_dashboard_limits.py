@@ -24,7 +24,7 @@ def test_the_promise_is_that_of_the_load_test() -> None:
     assert limits(panel("service", "Answered without 5xx, 30 days")) == [promised.availability]
     assert limits(panel("service", f"Faster than {milliseconds} ms, 30 days")) == [promised.latency_share]
     assert limits(panel("service", "Server errors")) == [errors]
-    assert limits(panel("service", "Latency of /predict")) == [promised.latency_seconds]
+    assert limits(panel("service", "Latency of predictions")) == [promised.latency_seconds]
     assert limits(panel("mesh", "Latency")) == limits(panel("mesh", "p99")) == [milliseconds]
     assert limits(panel("mesh", "Without 5xx")) == [promised.availability]
     assert limits(panel("mesh", "Failures by source")) == [errors]

@@ -151,7 +151,7 @@ def test_every_variable_is_used_and_defined(name: str) -> None:
     assert used == defined
 
 
-@pytest.mark.parametrize("name", ["Latency of /predict", "Latency of /predict, all requests"])
+@pytest.mark.parametrize("name", ["Latency of predictions", "Latency of predictions, all requests"])
 def test_latency_shows_exemplars(name: str) -> None:
     """A slow request leads to its trace."""
     assert all(target["exemplar"] for target in panel("service", name)["targets"])

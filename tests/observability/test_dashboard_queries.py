@@ -13,10 +13,11 @@ import pytest
 
 from bench.dashboard_queries import Query, panels, queries, read_dashboards, variables
 from load.observe.prometheus import query_now, query_range
+from tests.app.keys.keys import line
 from tests.conftest import RedisServer, Service, until
 from tests.observability.exporters import serve_recorded
 from tests.observability.prometheus_server import NAMESPACE, Prometheus, jobs
-from tests.observability.traffic import send_some
+from tests.observability.traffic import LIMITED, SHOP, send_some
 
 DASHBOARDS = read_dashboards()
 GRAFANAS_OWN = {"__rate_interval": "10s"}
@@ -44,8 +45,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus
     """Prometheus, the service with a small cache in memory, so that Redis is asked too, and that Redis."""
     folder = tmp_path_factory.mktemp("observed")
     redis = RedisServer(folder)
+    keys = folder / "keys"
+    keys.write_text(line("shop", SHOP) + line("limited", LIMITED, "texts_per_day=1"))
     service = Service(
         folder / "service.log",
+        VALENCE_API_KEYS_FILE=str(keys),
         VALENCE_REDIS_URL=redis.url,
         VALENCE_CACHE_MAX_ENTRIES="50",
         VALENCE_DRAIN_SECONDS="0",

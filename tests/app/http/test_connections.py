@@ -55,7 +55,7 @@ def test_repeated_predictions_are_counted_and_logged(start_service: StartService
         for number in range(20):
             assert ask(client, post(BODY, b"X-Request-ID: r%d" % number))[0] == b"HTTP/1.1 200 OK"
     assert started.metric('http_requests_total{method="POST",route="/predict",status="200"}') == 20
-    assert started.metric('http_request_duration_seconds_count{route="/predict",status="200"}') == 20
+    assert started.metric('http_request_duration_seconds_count{method="POST",route="/predict",status="200"}') == 20
     assert started.metric('valence_cache_texts_total{source="memory"}') == 19
     assert started.metric("valence_text_tokens_count") == 20
     until(lambda: started.log.read_text().count('"request_id":"r') == 20, "each request has its line")

@@ -78,7 +78,7 @@ def test_latency_is_that_of_the_histogram(start_service: StartService) -> None:
     assert (seen.route, seen.count) == ("/predict", 20)
     for bucket in seen.buckets:
         bound = "+Inf" if bucket.le_ms is None else f"{bucket.le_ms / 1000}"
-        name = f'http_request_duration_seconds_bucket{{le="{bound}",route="/predict",status="200"}}'
+        name = f'http_request_duration_seconds_bucket{{le="{bound}",method="POST",route="/predict",status="200"}}'
         assert bucket.count == service.metric(name), name
     assert seen.p50_ms is not None
     assert seen.p95_ms is not None

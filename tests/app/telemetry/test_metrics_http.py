@@ -52,7 +52,7 @@ def test_requests_are_counted_by_route_method_and_status(start_service: StartSer
         status = plain_http.request(method, started.url + path, content=body).status_code
         sent[f"{method if method != 'PROPFIND' else 'other'} {route} {status}"] += 1
     until(lambda: counted(started) == sent, f"the counters are {dict(sent)}")
-    assert started.metric('http_request_duration_seconds_count{route="/predict",status="200"}') == 2
+    assert started.metric('http_request_duration_seconds_count{method="POST",route="/predict",status="200"}') == 2
     assert started.metric("http_requests_in_flight") == 0
 
 
@@ -61,7 +61,7 @@ def test_what_the_promise_counts_is_there_from_the_start(service: Service) -> No
     text = plain_http.get(service.metrics_url).text
     for status in (200, 500, 503, 504):
         assert f'http_requests_total{{method="POST",route="/predict",status="{status}"}}' in text
-        assert f'http_request_duration_seconds_count{{route="/predict",status="{status}"}}' in text
+        assert f'http_request_duration_seconds_count{{method="POST",route="/predict",status="{status}"}}' in text
 
 
 def test_texts_are_counted_by_where_their_scores_came_from(start_service: StartService) -> None:

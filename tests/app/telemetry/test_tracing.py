@@ -17,7 +17,7 @@ from tests.app.otlp_receiver import FAST, Received, Receiver, receiving
 from tests.conftest import RedisServer, Service, StartService, until
 
 COLD = ("POST /predict", "cache", "tokenise", "queue", "inference")
-COUNT = 'http_request_duration_seconds_count{route="/predict",status="200"}'
+COUNT = 'http_request_duration_seconds_count{method="POST",route="/predict",status="200"}'
 DIARY = "my neighbour's diary"
 BUSY = ["quite a long story " * 300 + str(number) for number in range(16)]
 
