@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model_export.errors import ExportError, one_line
-from model_export.labelled import read_labelled
+from model_export.labelled import add_columns, read_labelled
 from model_export.package import staging
 from model_export.progress import note
 from model_export.source import DEFAULT_MODEL, fetch
@@ -68,7 +68,8 @@ def _promote(arguments: Sequence[str]) -> int:
 def _run(options: argparse.Namespace) -> None:
     if options.pairs and (options.window_tokens is not None or options.data is not None):
         raise ExportError("--pairs goes with neither --window-tokens nor --data: both are of single texts")
-    examples = None if options.data is None else read_labelled(options.data)
+    named = options.text_column is not None
+    examples = None if options.data is None or named else read_labelled(options.data)
     windows = None
     if options.window_tokens is not None:
         windows = Windows(options.window_tokens, options.window_overlap, options.max_windows)
@@ -78,6 +79,7 @@ def _run(options: argparse.Namespace) -> None:
     with staging(options.output) as stage:
         source = fetch(options.model, options.revision)
         # torch and transformers take seconds to import: a mistyped argument should not have to wait for them.
+        from model_export.dataset import Columns  # noqa: PLC0415
         from model_export.pipeline import Request, build  # noqa: PLC0415
 
         request = Request(
@@ -87,6 +89,7 @@ def _run(options: argparse.Namespace) -> None:
             labels=options.labels,
             licence=options.licence,
             data=options.data,
+            columns=Columns(options.text_column, options.label_column) if named else None,
             examples=examples,
             emoji_names=options.emoji_names,
             unclear_below=options.unclear_below,
@@ -117,8 +120,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--labels", type=_names, help="names by logit index, A,B,... (the checkpoint's own)")
     parser.add_argument("--licence", help="SPDX identifier (what the model card says)")
     parser.add_argument(
-        "--data", type=Path, help="labelled texts for accuracy and profile: tab-separated, header label and sentence"
+        "--data", type=Path, help="labelled texts for accuracy and profile: as GLUE has them, or see --text-column"
     )
+    add_columns(parser)
     parser.add_argument(
         "--pairs", action="store_true", help="the checkpoint was trained on pairs of texts, as for entailment"
     )

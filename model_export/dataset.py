@@ -105,6 +105,22 @@ def read_rows(path: Path, columns: Columns) -> list[Row]:
     return [_row(text, label, columns, f"{path}, row {number}") for number, (text, label) in enumerate(cells, start=1)]
 
 
+def read_named(path: Path, columns: Columns, labels: Sequence[str]) -> list[Example]:
+    """The texts of a table, each with the index of its one label in `labels`, those of a model.
+
+    Raises ExportError as `read_rows` does, and for a label that the model does not have.
+    """
+    rows, number = read_rows(path, columns), {label: index for index, label in enumerate(labels)}
+    if not rows:
+        raise ExportError(f"{path} has no rows")
+    for place, row in enumerate(rows, start=1):
+        if row.names[0] not in number:
+            raise ExportError(
+                f"{path}, row {place}: the model has no label {_shown(row.names[0])}, but {_listed(labels)}"
+            )
+    return [Example(number[row.names[0]], row.text) for row in rows]
+
+
 def labels_of(rows: Sequence[Row], path: Path) -> tuple[str, ...]:
     """The names of all labels in order. Raises ExportError for rows from which no classifier can learn."""
     if len(rows) < MIN_ROWS:
@@ -157,8 +173,9 @@ def check_dev(dev: Sequence[Row], labels: Sequence[str], training: set[str], pat
     for number, row in enumerate(dev, start=1):
         unknown = [name for name in row.names if name not in labels]
         if unknown:
-            listed = ", ".join(labels[:_SHOWN_LABELS]) + (", ..." if len(labels) > _SHOWN_LABELS else "")
-            raise ExportError(f"{path}, row {number}: label {_shown(unknown[0])} is not one of {data}: {listed}")
+            raise ExportError(
+                f"{path}, row {number}: label {_shown(unknown[0])} is not one of {data}: {_listed(labels)}"
+            )
         if row.text in training:
             raise ExportError(f"{path}, row {number}: the text is in {data} too: {_shown(row.text)}")
     if len({row.names for row in dev}) == 1:
@@ -225,6 +242,10 @@ def _treebank_rows(examples: Sequence[Example], path: Path) -> list[Row]:
                 "name its columns with --text-column and --label-column"
             )
     return [Row(example.text, (TREEBANK_LABELS[example.label],)) for example in examples]
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:_SHOWN_LABELS]) + (", ..." if len(labels) > _SHOWN_LABELS else "")
 
 
 def _shown(text: str) -> str:

@@ -1,5 +1,6 @@
 """Labelled texts: tab-separated columns `label` and `sentence`, as GLUE ships SST-2 and as pandas writes tables."""
 
+import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,3 +97,9 @@ def _example(label: str, text: str, place: str) -> Example:
 
 def _shown(text: str) -> str:
     return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}...")
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """The options that say where in the table of --data texts and labels are."""
+    parser.add_argument("--text-column", help="column of the text, where --data is a .csv, .tsv, .jsonl or .parquet")
+    parser.add_argument("--label-column", default="label", help="column of the label, with --text-column (label)")

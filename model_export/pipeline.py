@@ -1,7 +1,7 @@
 """The steps from a checkpoint to a model package, in order."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from model_export import (
@@ -19,6 +19,7 @@ from model_export import (
     weights,
 )
 from model_export.checkpoint import Checkpoint
+from model_export.dataset import Columns, read_named
 from model_export.labelled import Example
 from model_export.licence import read_licence
 from model_export.optimise import optimise
@@ -43,6 +44,8 @@ class Request:
     labels: list[str] | None = None
     licence: str | None = None
     data: Path | None = None
+    columns: Columns | None = None
+    """Those of `data`, where it is a table with names for labels; otherwise it was read into `examples`."""
     examples: list[Example] | None = None
     emoji_names: bool = False
     unclear_below: float | None = None
@@ -60,6 +63,8 @@ def build(source: Source, request: Request, stage: Path) -> None:
     if request.windows:
         request.windows.check(loaded.max_tokens)
     preconditions.check(loaded, source.id, pairs=request.pairs)
+    if request.data and request.columns:
+        request = replace(request, examples=read_named(request.data, request.columns, loaded.labels))
     licence = request.licence or read_licence(source.folder)
     if request.data and request.examples:
         accuracy.check(request.examples, loaded, request.data)

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import PackageError
+from app.model.package import Package
 from app.model.source import fetch
 from app.settings import SettingsError, read_settings
+from model_export.dataset import Columns, read_named
 from model_export.errors import ExportError
 from model_export.gates import Gate, alone, compare, measure
-from model_export.labelled import read_labelled
+from model_export.labelled import Example, add_columns, read_labelled
 from model_export.progress import note
 from model_export.registry import CANDIDATE, CHAMPION, needed_tracker, refusals
 from model_export.tracking import Tracker
@@ -38,7 +40,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    examples = read_labelled(options.data)
     told = needed_tracker()
     name, version = options.name, options.version or _by_alias(told, options.name, options.alias)
     if version is None:
@@ -48,13 +49,22 @@ def _run(options: argparse.Namespace) -> None:
         note(f"models:/{name}/{version} is the champion already")
         return
     cache = read_settings().model_cache_dir
-    candidate = measure(fetch(f"models:/{name}/{version}", cache), examples)
+    package = Package(fetch(f"models:/{name}/{version}", cache))
+    examples = _examples(options, package.manifest.labels)
+    candidate = measure(package.folder, examples)
     champion = measure(fetch(f"models:/{name}/{before}", cache), examples) if before else None
     texts = [example.text for example in examples]
     gates = compare(champion, candidate, texts) if champion else alone(candidate)
     sys.stdout.write(f"{table(gates)}\n")
     _record(told, name, version, gates)
     _decide(told, name, version, before, gates)
+
+
+def _examples(options: argparse.Namespace, labels: Sequence[str]) -> list[Example]:
+    """The labelled texts; names of labels are those of the candidate."""
+    if options.text_column is None:
+        return read_labelled(options.data)
+    return read_named(options.data, Columns(options.text_column, options.label_column), labels)
 
 
 def _decide(told: Tracker, name: str, version: str, before: str | None, gates: Sequence[Gate]) -> None:
@@ -101,8 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--version", type=_number, help="the version (that of the alias)")
     which.add_argument("--alias", default=CANDIDATE, help="the alias of the version (%(default)s)")
     parser.add_argument(
-        "--data", type=Path, required=True, help="labelled texts: tab-separated, header label and sentence"
+        "--data", type=Path, required=True, help="labelled texts: as GLUE has them, or see --text-column"
     )
+    add_columns(parser)
     return parser
 
 

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("torch", reason="the export group is not installed: make test-export")
 import pandas as pd
 
-from model_export.dataset import Columns, load, load_treebank
+from model_export.dataset import Columns, load, load_treebank, read_named
 from model_export.errors import ExportError
 
 COLUMNS = Columns("review", "mood")
@@ -68,6 +68,15 @@ def test_dev_set_must_fit_the_training_set(tmp_path: Path, row: str, reason: str
     (tmp_path / "dev.csv").write_text(f"review,mood\nother,sad\n{row}\n")
     with pytest.raises(ExportError, match=f"dev.csv, row 2: {reason}"):
         load(tmp_path / "a.csv", tmp_path / "dev.csv", COLUMNS, 0.2, 0)
+
+
+def test_names_of_labels_become_the_models_numbers(tmp_path: Path) -> None:
+    """In the model's order, not in the table's; a label that it does not have is named with its row."""
+    table().to_csv(tmp_path / "a.csv", index=False)
+    examples = read_named(tmp_path / "a.csv", COLUMNS, ["calm", "glad", "sad"])
+    assert [(one.text, one.label) for one in examples[:3]] == [("text 0", 2), ("text 1", 1), ("text 2", 0)]
+    with pytest.raises(ExportError, match=r"a.csv, row 3: the model has no label 'calm', but sad, glad$"):
+        read_named(tmp_path / "a.csv", COLUMNS, ["sad", "glad"])
 
 
 def test_a_column_of_texts_is_not_taken_for_labels(tmp_path: Path) -> None:

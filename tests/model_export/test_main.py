@@ -121,6 +121,23 @@ def test_bad_data_is_one_line(checkpoint: Path, tmp_path: Path, content: str | N
     assert reason in line
 
 
+def test_data_may_be_a_table_with_names_for_labels(checkpoint: Path, tmp_path: Path) -> None:
+    """The accuracy is that of the same texts with numbers for labels."""
+    told = "review,mood\na good film,bad\na bad film,bad\n"
+    numbers = "label\tsentence\n0\ta good film\n0\ta bad film\n"
+    (tmp_path / "dev.csv").write_text(told)
+    (tmp_path / "dev.tsv").write_text(numbers)
+    columns = ["--text-column", "review", "--label-column", "mood"]
+    measured = []
+    for file, options in (("dev.csv", columns), ("dev.tsv", [])):
+        output = tmp_path / f"package-{file}"
+        data = ["--model", str(checkpoint), "--labels", "bad,good", "--data", str(tmp_path / file), *options]
+        assert main([*data, "--tolerance", str(TOLERANCE), "--output", str(output)]) == 0
+        measured.append(json.loads((output / "manifest.json").read_text(encoding="utf-8"))["accuracy"])
+    assert measured[0]["rows"] == 2
+    assert measured[0]["onnx"] == measured[1]["onnx"]
+
+
 def test_wrong_task_is_one_line(tmp_path: Path) -> None:
     """A language model has no labels, and transformers' advice about it is not shown."""
     folder = write_checkpoint(tmp_path / "lm", "DistilBertForMaskedLM")
