@@ -50,8 +50,7 @@ def _run(options: argparse.Namespace) -> None:
     table = read_table(options.data, options.target, units)
     if options.task == "classification":
         check_classes(table)
-    progress = Progress(2)
-    with progress.step(f"fitting {options.algorithm} on {len(table.target)} rows, {options.folds} folds"):
+    with Progress(1).step(f"fitting {options.algorithm} on {len(table.target)} rows, {options.folds} folds"):
         fitted = fit(
             table.features,
             table.target,
@@ -69,9 +68,9 @@ def _run(options: argparse.Namespace) -> None:
         seed=options.seed,
         folds=options.folds,
     )
-    with progress.step("converting to ONNX, verifying, writing the package"):
-        export(fitted, table, options.output, about)
     note("cross-validated: " + ", ".join(f"{name} {value:.4f}" for name, value in fitted.metrics.items()))
+    note("converting to ONNX, verifying, trying the package in the service ...")
+    export(fitted, table, options.output, about)
     if tracked_by:
         tracked_by.log(of_package(options.output))
 

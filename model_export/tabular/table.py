@@ -72,7 +72,7 @@ def _check_header(names: list[str], path: Path, target: str, units: Mapping[str,
     for name in names:
         if not name.strip() or len(name) > MAX_NAME_CHARACTERS:
             raise ExportError(
-                f"{path}: a column's name should have 1 to {MAX_NAME_CHARACTERS} characters, got {name!r}"
+                f"{path}: the name of a column should have 1 to {MAX_NAME_CHARACTERS} characters, got {name!r}"
             )
         if names.count(name) > 1:
             raise ExportError(f"{path} has {names.count(name)} columns {name!r}")

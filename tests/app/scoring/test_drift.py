@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from app.model.package import Histogram, Profile
-from app.scoring.drift import MIN_TEXTS, DriftWindow, population_stability_index
+from app.scoring.drift import MIN_TEXTS, DriftWindow, population_stability_index, row_features
 from app.scoring.memory import Answer
 from app.telemetry.metrics import DRIFT
 
@@ -249,3 +249,20 @@ def test_chance_alone_stays_below_the_threshold() -> None:
         indices += live.psi().values()
     assert sum(index > 0.1 for index in indices) <= len(indices) / 100
     assert max(indices) < 0.25
+
+
+def test_column_that_moves_is_named() -> None:
+    """Rows of which one column grows by half: its index passes 0.25, the other's and the prediction's stay low."""
+    fifths = Histogram(edges=[0.2, 0.4, 0.6, 0.8], counts=[200] * 5)
+    columns = {"acid": fifths, "salt": fifths, "predicted_value": fifths}
+    profile = Profile(format=1, data="test", texts=1_000, features=columns)
+    names = ["acid", "salt"]
+    live = DriftWindow(profile, features_of=row_features(names), max_texts=2_000, max_age_seconds=60, clock=Clock())
+    source = random.Random(1)
+    for number in range(2_000):
+        acid, salt, value = (source.random() for _ in range(3))
+        live.add(b"%d" % number, answer(label=0, score=value, tokens=2), (1.5 * acid, salt))
+    indices = live.psi()
+    assert list(indices) == ["acid", "salt", "predicted_value"]
+    assert indices["acid"] > 0.25
+    assert max(indices["salt"], indices["predicted_value"]) < 0.1

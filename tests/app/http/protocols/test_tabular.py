@@ -12,7 +12,7 @@ from tritonclient import http as triton
 
 from tests.app import plain_http
 from tests.app.tables import regression
-from tests.conftest import ROOT, Service, StartService
+from tests.conftest import ROOT, Service, StartService, until
 
 MANIFEST = json.loads((ROOT / "models" / "wine-quality" / "manifest.json").read_text(encoding="utf-8"))
 NAMES = [feature["name"] for feature in MANIFEST["features"]]
@@ -294,3 +294,17 @@ def test_redis_keeps_values_of_any_size(start_service: StartService, tmp_path: A
 
     assert hit()
     assert second.metric("valence_redis_values_rejected_total") == 0
+
+
+def test_drift_is_watched_by_column(wine: Service) -> None:
+    """Every column and what is predicted has an index; of rows that are drawn evenly from the ranges, a high one."""
+    chance = np.random.default_rng(1)
+    ranges = [(feature["minimum"], feature["maximum"]) for feature in MANIFEST["features"]]
+    rows = chance.uniform(*np.array(ranges).T, size=(640, len(NAMES))).tolist()
+    for start in range(0, len(rows), 128):
+        assert post(wine, {"features": rows[start : start + 128]}).status_code == 200
+    series = 'valence_drift_psi{{feature="{}"}}'
+    until(lambda: wine.metric(series.format("alcohol")) > 0, "there is an index")
+    for name in (*NAMES, "predicted_label", "predicted_score"):
+        assert wine.metric(series.format(name)) > 0
+    assert wine.metric(series.format("residual sugar")) > 0.25
