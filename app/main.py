@@ -22,6 +22,7 @@ from app.http.protocols.spoken import spoken
 from app.http.refusals import not_found
 from app.keys.accounts import Accounts
 from app.lifecycle import Lifecycle
+from app.model.tabular import TabularPackage
 from app.settings import Settings, read_settings, unknown_variables
 from app.telemetry.exposition import SHARED, serve_metrics
 from app.telemetry.logs import configure_logging
@@ -66,7 +67,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app = FastAPI(
         title="Valence",
         version=VERSION,
-        summary="Sentiment predictions on CPUs.",
+        summary="Predictions on CPUs.",
         lifespan=lifespan,
         root_path=settings.root_path or "",
         docs_url=None,  # page.py has one that needs nobody else's servers
@@ -82,7 +83,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         app.include_router(routes, dependencies=[] if accounts is None else SCHEMES)
     app.include_router(operations.router(lifecycle))
     app.include_router(summary.router(lifecycle))
-    app.include_router(page.router(docs=settings.docs))
+    app.include_router(page.router(docs=settings.docs, tabular=isinstance(lifecycle.package, TabularPackage)))
     app.mount("/static", page.files)
     # Around FastAPI and not inside it: its own outermost layers would cost each cache hit a tenth of its time.
     logs = settings.log_level in ("debug", "info")

@@ -30,16 +30,16 @@ class FreshFiles(StaticFiles):
 files = FreshFiles(directory=FOLDER, packages=[(fastapi_swagger.__name__, "resources")])
 
 
-def router(*, docs: bool) -> APIRouter:
+def router(*, docs: bool, tabular: bool) -> APIRouter:
     """Pages whose links are all relative, so that they work under any prefix."""
     routes = APIRouter(include_in_schema=False)
-    html = (FOLDER / "index.html").read_text(encoding="utf-8")
+    html = (FOLDER / ("table.html" if tabular else "index.html")).read_text(encoding="utf-8")
     if not docs:
         html = html.replace('href="docs"', 'href="openapi.json"')
 
     @routes.get("/")
     async def page(request: Request) -> Response:
-        """A text box whose lines are scored as you type."""
+        """A text box whose lines are scored as you type, or the fields of a row."""
         root = request.scope["root_path"]
         if root and request.scope["raw_path"] == root.encode():  # without the slash, links would lead beside it
             return RedirectResponse(f"{root}/", headers=HEADERS)
