@@ -53,7 +53,7 @@ up: ## Start the whole stack on this machine, with Prometheus, Grafana, Jaeger a
 	@REVISION=$(REVISION) $(COMPOSE) up --build --detach --wait
 	@echo 'API http://127.0.0.1:8000/, Grafana :3000, Prometheus :9090, Jaeger :16686, MLflow :5000'
 down: ## Stop the stack of `make up`; its volumes stay
-	@$(COMPOSE) --profile load down
+	@$(COMPOSE) --profile load --profile training down
 
 ##@ Develop
 check: $(VENV)/.dev ## Verify style, types, import rules and the lock; changes nothing

@@ -167,7 +167,8 @@ def check(features: pd.DataFrame, target: "pd.Series[Any]", task: Task, folds: i
     if len(counts) <= 1:
         raise ExportError("the target has one class only: there is nothing to learn")
     if counts.min() < folds:
-        raise ExportError(f"class {counts.idxmin()!r} has {counts.min()} rows, fewer than the {folds} folds")
+        rarest = counts.index.tolist()[counts.argmin()]  # not idxmin(), which would read np.int64(1)
+        raise ExportError(f"class {rarest!r} has {counts.min()} rows, fewer than the {folds} folds")
 
 
 def _check_numbers(name: str, column: "pd.Series[Any]") -> None:

@@ -53,18 +53,18 @@ def test_compose_accepts_the_file() -> None:
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
         pytest.skip("docker compose is not installed")
-    command = [docker, "compose", "--profile", "load", "config", "--quiet"]
+    command = [docker, "compose", "--profile", "load", "--profile", "training", "config", "--quiet"]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     assert not answer.stderr
 
 
 def test_stack_has_every_part() -> None:
-    """What the stack promises, the load generators by profile only."""
+    """What the stack promises, the load generators and the training service by profile only."""
     assert set(SERVICES) == {
-        *("api", "redis", "redis-exporter", "prometheus", "grafana", "jaeger", "mlflow", "locust", "k6")
+        *("api", "redis", "redis-exporter", "prometheus", "grafana", "jaeger", "mlflow", "training", "locust", "k6")
     }
-    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"locust", "k6"}
+    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"training", "locust", "k6"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -141,8 +141,9 @@ def test_api_and_redis_are_as_in_the_cluster() -> None:
 
 
 def test_api_waits_for_nothing() -> None:
-    """Redis is a cache and Jaeger a spectator; only the load generators wait, for the API."""
-    assert {name for name, service in SERVICES.items() if "depends_on" in service} == {"locust", "k6"}
+    """Redis is a cache and Jaeger a spectator; the load generators wait for the API, and trainings for MLflow."""
+    waiting = {name: set(service["depends_on"]) for name, service in SERVICES.items() if "depends_on" in service}
+    assert waiting == {"locust": {"api"}, "k6": {"api"}, "training": {"mlflow"}}
 
 
 def test_load_generators_run_the_scripts_of_the_cluster() -> None:
@@ -229,12 +230,14 @@ def test_make_says_what_is_missing() -> None:
 
 
 def test_make_runs_compose(tmp_path: Path) -> None:
-    """`make up` builds, starts and waits; `make down` stops the load generators too, and keeps the volumes."""
+    """`make up` builds, starts and waits; `make down` stops what has a profile too, and keeps the volumes."""
     program = tmp_path / "compose"
     program.write_text(f'#!/bin/sh\necho "$REVISION|$*" >> {tmp_path}/calls\n', encoding="utf-8")
     program.chmod(0o755)
     assert "http://127.0.0.1:8000/" in make("up", COMPOSE=str(program)).stdout
     assert make("down", COMPOSE=str(program)).returncode == 0
     calls = [line.split("|") for line in (tmp_path / "calls").read_text(encoding="utf-8").splitlines()]
-    assert [arguments for _, arguments in calls] == [*("version", "up --build --detach --wait", "--profile load down")]
+    assert [arguments for _, arguments in calls] == [
+        *("version", "up --build --detach --wait", "--profile load --profile training down")
+    ]
     assert re.fullmatch(r"[0-9a-f]{40}|unknown", calls[1][0])

@@ -43,8 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("request", type=Path, help="file with the JSON that POST /train takes")
     request: Path = parser.parse_args(arguments).request
-    with suppress(OSError):  # where there is none: Linux has it. Short of memory, this process ends, and no other.
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     try:
         training = parse(request.read_bytes())
     except (OSError, Invalid) as exc:
@@ -128,5 +126,12 @@ def latest(record: Record) -> dict[str, float]:
     return {name: value for name, value, _ in sorted(record.metrics, key=lambda metric: metric[2])}
 
 
+def end_first() -> None:
+    """Have the kernel end this process, and no other, when memory is short. Linux only; elsewhere nothing happens."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
 if __name__ == "__main__":
+    end_first()
     sys.exit(main())

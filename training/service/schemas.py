@@ -160,7 +160,9 @@ def parse(body: bytes) -> Training:
         fields = from_json(body)
     except ValueError as exc:
         raise Invalid(f"the body is not JSON: {exc}") from exc
-    kind = TextTraining if isinstance(fields, dict) and "texts" in fields else TabularTraining
+    if not isinstance(fields, dict):
+        raise Invalid("the body should be an object, with `data` and `target` or with `texts` and `labels`")
+    kind = TextTraining if "texts" in fields else TabularTraining
     try:
         training = kind.model_validate(fields)
         training.check()

@@ -50,4 +50,5 @@ def _fault(error: object) -> str:
     assert isinstance(error, dict)
     if error["type"] == "missing":
         return "is not set; it names MLflow's server, such as http://127.0.0.1:5000"
-    return f"{error['msg']}, got {error['input']!r}"
+    said = str(error["msg"])
+    return said if error["loc"] == ("token",) else f"{said}, got {error['input']!r}"
