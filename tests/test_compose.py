@@ -237,7 +237,6 @@ def test_make_runs_compose(tmp_path: Path) -> None:
     assert "http://127.0.0.1:8000/" in make("up", COMPOSE=str(program)).stdout
     assert make("down", COMPOSE=str(program)).returncode == 0
     calls = [line.split("|") for line in (tmp_path / "calls").read_text(encoding="utf-8").splitlines()]
-    assert [arguments for _, arguments in calls] == [
-        *("version", "up --build --detach --wait", "--profile load --profile training down")
-    ]
+    down = "--profile load --profile training down"
+    assert [arguments for _, arguments in calls] == ["version", "up --build --detach --wait", down]
     assert re.fullmatch(r"[0-9a-f]{40}|unknown", calls[1][0])

@@ -51,7 +51,7 @@ def test_a_table_is_answered_with_its_run(service: TrainingService) -> None:
 
 
 def test_texts_are_trained_in_the_background(service: TrainingService) -> None:
-    """202 with the URL of a status that ends with the run, which has all that `make export` needs; no file stays behind."""
+    """202 with the URL of a status that ends with the run, which has all that `make export` needs."""
     answer = service.train(texts())
     assert answer.status_code == httpx.codes.ACCEPTED, answer.text
     url = answer.json()["status_url"]
