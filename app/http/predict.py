@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from math import ceil
 from time import perf_counter
 
 from starlette.requests import ClientDisconnect
@@ -18,7 +19,7 @@ from app.errors import AppError, InvalidRequest
 from app.http.body import Bodies
 from app.http.compression import PACKED_FROM_BYTES, PACKED_HEADERS, packed, unpacked
 from app.http.observe import PATH, Exchange
-from app.http.protocols.inference import InferenceProtocol
+from app.http.protocols.inference import Header, InferenceProtocol
 from app.http.protocols.spoken import Spoken
 from app.http.schemas import MAX_FAULTS, detail
 from app.lifecycle import Lifecycle
@@ -73,7 +74,7 @@ class Predict:
                     await model.scorer.ask_model(scored)
             answers = [scored.answers[key] for key in scored.keys]
             if request.truncation == "error":
-                refuse_truncated(answers)
+                refuse_truncated(answers, model.scorer.longest_text)
         except AppError as refusal:
             exchange.span.set_attribute("valence.rejected", refusal.reason)
             await protocol.refused(refusal)(scope, receive, send)
@@ -85,8 +86,9 @@ class Predict:
             exchange.fields["text"] = request.text
         body, own_headers = respond(answers, model.package.manifest)
         headers = [*own_headers, model.header, (b"x-cache", b"%d/%d" % (scored.hits, len(answers)))]
-        if truncated := [b"%d" % index for index, answer in enumerate(answers) if answer.truncated]:
-            headers.append((b"x-truncated", b",".join(truncated)))
+        window_tokens = model.classifier.window_tokens
+        if any(answer.tokens >= window_tokens for answer in answers):  # no other is cut or in windows
+            headers += length_headers(answers, window_tokens)
         if len(body) >= PACKED_FROM_BYTES and (smaller := packed(body, exchange.headers)):
             body = smaller
             headers += PACKED_HEADERS
@@ -119,13 +121,20 @@ class Predict:
         return text, protocol
 
 
-def refuse_truncated(answers: Sequence[Answer]) -> None:
-    """Raises InvalidRequest that names the texts that have more tokens than the model reads, if there are any."""
-    msg = 'the text has more than the model\'s {} tokens, and `truncation` is "error"'
+def length_headers(answers: Sequence[Answer], window_tokens: int) -> list[Header]:
+    """Which texts were cut, and which were read in how many windows; each header only where there are some."""
+    counts = [ceil(answer.tokens / window_tokens) for answer in answers]
+    cut = [b"%d" % index for index, answer in enumerate(answers) if answer.truncated]
+    windows = [b"%d:%d" % (index, count) for index, count in enumerate(counts) if count > 1]
+    named = (b"x-truncated", cut), (b"x-windows", windows)
+    return [(name, b",".join(values)) for name, values in named if values]
+
+
+def refuse_truncated(answers: Sequence[Answer], longest: int) -> None:
+    """Raises InvalidRequest that names the texts that have more tokens than the longest that is read, if there are."""
+    msg = f'the text has more than the model\'s {longest} tokens, and `truncation` is "error"'
     details = [
-        detail("too_many_tokens", ["text", index], msg.format(answer.tokens))
-        for index, answer in enumerate(answers)
-        if answer.truncated
+        detail("too_many_tokens", ["text", index], msg) for index, answer in enumerate(answers) if answer.truncated
     ]
     if details:
         raise InvalidRequest(details[:MAX_FAULTS])

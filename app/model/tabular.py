@@ -162,7 +162,7 @@ class RowEncoder:
     """Rows as the queue takes them."""
 
     def __init__(self, columns: int) -> None:
-        self.max_tokens = columns
+        self.max_tokens = self.longest = columns
 
     def encode(self, row: Row, _: Truncation = "end") -> Tokens:
         """Its values; nothing is cut, and nothing unknown."""

@@ -82,6 +82,8 @@ class Encoder:
         self._not_new = overlap + self._tokenizer.num_special_tokens_to_add(is_pair=False)
         self._max_windows = max_windows
         self.max_tokens = max_windows * window_tokens
+        self.longest: int = window_tokens + (max_windows - 1) * (window_tokens - self._not_new)
+        """Tokens of the longest text that is not cut: what windows have in common counts once, special tokens too."""
 
     def encode(self, text: str, truncation: Truncation = "end") -> Tokens:
         """Tokenise one text; never fails on a str without lone surrogates.

@@ -82,7 +82,7 @@ def _run(settings: Settings, job: Job) -> None:
     job.journal_path.unlink()
     sys.stdout.write(
         f"{job.output}: {job.rows} rows, {counts.empty} of them without a text, {counts.truncated} cut at "
-        f"{classifier.encoder.max_tokens} tokens; {scorer.scored} texts scored by {classifier.engine.name} "
+        f"{classifier.encoder.longest} tokens; {scorer.scored} texts scored by {classifier.engine.name} "
         f"in {seconds:.1f} s\n"
     )
 

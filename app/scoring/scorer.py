@@ -51,6 +51,8 @@ class ItemEncoder(Protocol):
     """Makes of one item what the model takes; its cost in the queue is that many tokens, at most `max_tokens`."""
 
     max_tokens: int
+    longest: int
+    """Tokens of the longest item that is not cut."""
 
     def encode(self, item: Any, truncation: Truncation, /) -> Tokens:
         """In any thread."""
@@ -108,6 +110,11 @@ class Scorer:
         """How many ask Redis or the model; between the two one isn't counted, but the loop does nothing else then."""
         # Tokenising has a thread of its own: behind inferences it would wait for the texts it is to feed them.
         self._tokenising = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
+
+    @property
+    def longest_text(self) -> int:
+        """Tokens of the longest text that is not cut, special ones included."""
+        return self._encoder.longest
 
     def stop(self) -> None:
         """Drop what waits."""

@@ -15,7 +15,8 @@ LATENCY_BUCKETS = (
 )
 STAGE_BUCKETS = (0.00001, 0.000025, 0.00005, *LATENCY_BUCKETS)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
-TOKEN_BUCKETS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
+TOKEN_BUCKETS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+"""Texts in windows have as many tokens as these read together: 2,048 in the bundled model."""
 SCORE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
 STAGES = ("parse", "cache", "redis", "tokenise", "queue", "inference", "serialise")
 

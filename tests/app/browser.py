@@ -36,6 +36,7 @@ return [...document.querySelectorAll("#results > li")].map((row) => ({
   text: row.querySelector(".text").textContent,
   label: row.querySelector(".label").textContent,
   truncated: !row.querySelector(".truncated").hidden,
+  windows: row.querySelector(".windows").hidden ? "" : row.querySelector(".windows").textContent,
   bars: [...row.querySelectorAll(".bars li")].map((bar) => [
     bar.querySelector(".name").textContent,
     bar.querySelector(".score").textContent,

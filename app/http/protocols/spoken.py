@@ -20,14 +20,18 @@ from app.model.package import Package
 from app.model.tabular import TabularPackage
 
 INFER = MODEL + "/infer", MODEL_VERSION + "/infer"
-TRUNCATED_HEADER = {
+LENGTH_HEADERS = {
     "X-Truncated": {
         "description": "Indices of the texts that were longer than the model reads and were cut; absent if none.",
         "schema": {"type": "string"},
-    }
+    },
+    "X-Windows": {
+        "description": "Texts that were read in several windows, each as index:windows; absent if none.",
+        "schema": {"type": "string"},
+    },
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"headers": ANSWER_HEADERS | TRUNCATED_HEADER},
+    200: {"headers": ANSWER_HEADERS | LENGTH_HEADERS},
     **{
         status: {"model": ErrorResponse | TeiError, "description": description}
         | ({"headers": RETRY_AFTER} if status in (429, 503) else {})

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter
-from pydantic import BaseModel, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
 from starlette.responses import Response
 
 from app.errors import AppError
@@ -60,12 +60,15 @@ class TeiError(BaseModel):
 class TeiInfo(BaseModel):
     """What serves, as TEI tells it."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     model_id: str
     model_sha: str | None
     model_dtype: str
     model_type: dict[Literal["classifier"], dict[Literal["id2label", "label2id"], dict[str, Any]]]
     max_concurrent_requests: int
     max_input_length: int
+    """Tokens of the longest text that is not cut, over all its windows; until the model is loaded, those of one."""
     max_batch_tokens: int
     max_client_batch_size: int
     auto_truncate: bool
@@ -117,7 +120,7 @@ def router(lifecycle: Lifecycle, version: str) -> APIRouter:
     @routes.get("/info")
     async def info() -> TeiInfo:
         """What serves, in the words of Text Embeddings Inference."""
-        manifest, settings = lifecycle.package.manifest, lifecycle.settings
+        manifest, settings, model = lifecycle.package.manifest, lifecycle.settings, lifecycle.model
         assert isinstance(manifest, Manifest)
         names = {str(index): label for index, label in enumerate(manifest.labels)}
         return TeiInfo(
@@ -126,7 +129,7 @@ def router(lifecycle: Lifecycle, version: str) -> APIRouter:
             model_dtype=str(manifest.quantisation.get("scheme", "float32")),
             model_type={"classifier": {"id2label": names, "label2id": {name: int(i) for i, name in names.items()}}},
             max_concurrent_requests=settings.max_connections,
-            max_input_length=manifest.max_tokens,
+            max_input_length=manifest.windows.tokens if model is None else model.scorer.longest_text,
             max_batch_tokens=settings.max_batch_tokens,
             max_client_batch_size=settings.max_texts,
             auto_truncate=True,

@@ -113,7 +113,7 @@ async function score(retries) {
       signal,
     });
     if (signal.aborted) return; // the box has changed since
-    showResults(lines, body.predictions, truncatedIn(headers));
+    showResults(lines, body.predictions, truncatedIn(headers), windowsIn(headers));
     showFigures(headers, performance.now() - started);
     if (!byId("card").hasChildNodes()) loadCard();
   } catch (error) {
@@ -143,6 +143,12 @@ function truncatedIn(headers) {
   return new Set(value ? value.split(",").map(Number) : []);
 }
 
+/** X-Windows "0:3,4:2" as the map {0 => 3, 4 => 2}: how many windows a long text was read in. */
+function windowsIn(headers) {
+  const value = headers.get("X-Windows");
+  return new Map(value ? value.split(",").map((pair) => pair.split(":").map(Number)) : []);
+}
+
 /* ---- showing ---- */
 
 const percent = (score) => `${(score * 100).toFixed(1)} %`;
@@ -155,11 +161,16 @@ function fit(parent, count, templateId) {
   return [...parent.children];
 }
 
-function showResults(lines, predictions, truncated) {
+function showResults(lines, predictions, truncated, windows) {
   byId("error").hidden = true;
   byId("empty").hidden = true;
   const rows = fit(byId("results"), predictions.length, "row-template");
-  rows.forEach((row, index) => fillRow(row, lines[index], predictions[index], truncated.has(index)));
+  rows.forEach((row, index) => {
+    fillRow(row, lines[index], predictions[index]);
+    row.querySelector(".truncated").hidden = !truncated.has(index);
+    row.querySelector(".windows").hidden = !windows.has(index);
+    row.querySelector(".windows").textContent = `read in ${windows.get(index)} windows`;
+  });
   byId("results").removeAttribute("aria-busy");
   announce(lines, predictions);
 }
@@ -168,14 +179,13 @@ const isClear = (best) => best.score >= unclearBelow;
 const verdictOn = (best) => (isClear(best) ? best.label : "no clear sentiment");
 
 /** `prediction` is [{label, score}, ...], highest first. A label's hue is its place in the alphabet, and so steady. */
-function fillRow(row, line, prediction, isTruncated) {
+function fillRow(row, line, prediction) {
   const alphabet = prediction.map(({ label }) => label).sort();
   const hueOf = (label) => `hue-${alphabet.indexOf(label) % HUES}`;
   row.querySelector(".line").textContent = line.number;
   row.querySelector(".text").textContent = line.text;
   row.querySelector(".label").textContent = verdictOn(prediction[0]);
   row.querySelector(".verdict").className = isClear(prediction[0]) ? `verdict ${hueOf(prediction[0].label)}` : "verdict";
-  row.querySelector(".truncated").hidden = !isTruncated;
   fit(row.querySelector(".bars"), prediction.length, "bar-template").forEach((bar, index) => {
     const { label, score } = prediction[index];
     bar.className = hueOf(label);

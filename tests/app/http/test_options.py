@@ -65,13 +65,21 @@ def test_windows_are_the_default_by_name(service: Service) -> None:
         assert named.headers["X-Cache"] == "1/1"
 
 
+def test_windows_of_long_texts_are_told(service: Service) -> None:
+    """By their indices; an answer without one has no such header."""
+    answer = plain_http.post(service.url + "/predict", json={"text": ["good " * 600, "good", "good " * 1900]})
+    assert (answer.headers["X-Windows"], answer.headers["X-Truncated"]) == ("0:2,2:4", "2")
+    full = predict(service, "good " * 510)
+    assert not {"x-windows", "x-truncated"} & full.headers.keys()
+
+
 def test_long_text_is_refused_if_it_should_be(service: Service) -> None:
     """With its place and the limit; one that fits is answered."""
     answer = plain_http.post(service.url + "/predict", json={"text": ["good", TAIL], "truncation": "error"})
     assert answer.status_code == 422
     (detail,) = answer.json()["detail"]
     assert (detail["type"], detail["loc"]) == ("too_many_tokens", ["body", "text", 1])
-    assert "2048 tokens" in detail["msg"]
+    assert "1850 tokens" in detail["msg"]
     assert predict(service, "good", truncation="error").json() == predict(service, "good").json()
 
 

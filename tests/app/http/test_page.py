@@ -113,10 +113,12 @@ def test_markup_in_a_text_is_shown_as_text(page: Page) -> None:
 
 
 def test_truncated_text_is_marked(page: Page) -> None:
-    """Only the text that is longer than the model can read carries the mark."""
-    long = "good " * 1900
-    page.paste(f"short\n{long}")
-    assert [row["truncated"] for row in page.await_rows("short", long)] == [False, True]
+    """Only the text that is longer than the model can read carries the mark; long ones say how they were read."""
+    long, two = "good " * 1900, "good " * 600
+    page.paste(f"short\n{long}\n{two}")
+    rows = page.await_rows("short", long, two)
+    assert [row["truncated"] for row in rows] == [False, True, False]
+    assert [row["windows"] for row in rows] == ["", "read in 4 windows", "read in 2 windows"]
 
 
 def test_refusal_names_the_line_and_the_limit(page: Page) -> None:

@@ -45,7 +45,7 @@ def test_scores_are_the_service_s_and_no_row_is_lost(
     source, output = write_csv(tmp_path / "in.csv", texts), tmp_path / "out.parquet"
     assert main([str(source), "--text-column", "review", "--output", str(output)]) == 0
     said = capsys.readouterr().out
-    assert "7 rows, 2 of them without a text, 1 cut at 2048 tokens; 4 texts scored by" in said
+    assert "7 rows, 2 of them without a text, 1 cut at 1850 tokens; 4 texts scored by" in said
     rows = pq.read_table(output).to_pylist()
     assert [(row["id"], row["review"]) for row in rows] == [(f"{n:03d}", text) for n, text in enumerate(texts)]
     scored = [row for row in rows if row["predicted_label"] is not None]

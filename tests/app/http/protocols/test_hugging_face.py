@@ -117,7 +117,7 @@ def test_tei_truncates_as_told(service: Service) -> None:
         assert answer.json() == ours(service, text, truncation=ours_is)[0]
     refused = post(service, {"inputs": LONG, "truncate": False})
     assert refused.status_code == 422
-    assert "2048 tokens" in refused.json()["error"]
+    assert "1850 tokens" in refused.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,16 @@ def test_wrong_tei_request_is_refused(service: Service, body: object, status: in
 
 
 def test_tei_info_has_the_limits(service: Service) -> None:
-    """And the labels by their ids."""
+    """And the labels by their ids.
+
+    The length is what four windows of 512 tokens read of a text, 64 in common and two special ones each: 1,850. A text
+    of so many is taken with `truncate: false`, and one of a token more is refused by the same number.
+    """
     info = plain_http.get(service.url + "/info").json()
-    assert (info["max_input_length"], info["max_client_batch_size"]) == (512, 128)
+    assert (info["max_input_length"], info["max_client_batch_size"]) == (1850, 128)
+    fits, too_long = ({"inputs": "good " * words, "truncate": False} for words in (1848, 1849))
+    assert post(service, fits).status_code == 200
+    assert "more than the model's 1850 tokens" in post(service, too_long).json()["error"]
     assert info["model_type"] == {
         "classifier": {"id2label": {"0": "NEGATIVE", "1": "POSITIVE"}, "label2id": {"NEGATIVE": 0, "POSITIVE": 1}}
     }
