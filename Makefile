@@ -40,9 +40,8 @@ help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 run: $(VENV)/.main $(NATIVE) ## Serve the bundled model on 127.0.0.1:8000; Ctrl-C stops it
-	@echo 'Page:  http://127.0.0.1:8000/'
-	@echo "Try:   curl -s http://127.0.0.1:8000/predict -d '{\"text\": [\"I hate you.\", \"I love you.\"]}'"; \
-	  exec $(VENV)/bin/gunicorn
+	@echo 'Page:  http://127.0.0.1:8000/'; \
+	  echo "Try:   curl -s http://127.0.0.1:8000/predict -d '{\"text\": [\"I hate you.\", \"I love you.\"]}'"; exec $(VENV)/bin/gunicorn
 export: $(VENV_EXPORT)/.export ## Make a model package: MODEL=ID_OR_FOLDER OUTPUT=FOLDER
 	@$(VENV_EXPORT)/bin/python -m model_export $(if $(MODEL),--model $(MODEL)) --output $(OUTPUT)
 score: $(VENV)/.score $(NATIVE) ## Score a file of texts without a server: INPUT=in.csv SCORE="--text-column review"
@@ -113,8 +112,7 @@ $(NATIVE): app/model/native/transformer.c
 	elif ! { $(CC) $(CFLAGS) -Wall -Wextra -shared -fPIC -o $@.part $< && mv $@.part $@; }; then \
 	  echo 'note: $(CC) cannot compile $< (GCC 12 can), so ONNX Runtime computes the model' >&2; fi
 $(POETRY): | python
-	@$(call make-venv,.poetry)
-	@.poetry/bin/$(PIP) poetry==2.5.1 poetry-plugin-export==1.10.1
+	@$(call make-venv,.poetry) && .poetry/bin/$(PIP) poetry==2.5.1 poetry-plugin-export==1.10.1
 $(VENV)/.main: poetry.lock | $(POETRY)
 	@echo 'Setting up $(VENV) (once, about half a minute) ...'; $(call make-venv,$(VENV))
 	@$(POETRY) export --only main | $(VENV)/bin/$(PIP_LOCKED)
@@ -143,6 +141,8 @@ apt-or = $(1) || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-g
 # Debian splits the venv module off into a package of its own.
 make-venv = $(call apt-or,$(PYTHON) -c 'import ensurepip' 2>/dev/null,python3-venv); $(PYTHON) -m venv $(1)
 python:
+	@case $$(uname) in Linux) ;; Darwin) echo 'note: on macOS one worker on ONNX Runtime should work (docs/platforms.md)' >&2;; \
+	  *) echo 'error: Valence needs Linux or macOS: on Windows take WSL 2 or the image (docs/platforms.md)' >&2; exit 1;; esac
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
 	  { echo 'error: Valence needs Python 3.11 to 3.13; name one: make PYTHON=python3.11 $(MAKECMDGOALS)' >&2; exit 1; }
 redis-server:

@@ -1,10 +1,12 @@
 """What is written is true: the README's table, tree and example against the code."""
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from itertools import takewhile
 from pathlib import Path
 
@@ -120,3 +122,28 @@ def test_no_path_of_a_machine_is_committed() -> None:
             text = (ROOT / path).read_text(encoding="utf-8", errors="replace")
             found += [f"{path}: {match[0]}" for match in pattern.finditer(text) if path.name != "test_docs.py"]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("system", "status", "said"),
+    [
+        ("Linux", 0, ""),
+        ("Darwin", 0, "note: on macOS one worker on ONNX Runtime should work"),
+        ("MINGW64_NT-10.0", 2, "error: Valence needs Linux or macOS: on Windows take WSL 2"),
+    ],
+)
+def test_make_says_what_works_on_this_system(tmp_path: Path, system: str, status: int, said: str) -> None:
+    """Before it sets anything up; the system is what `uname` says."""
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("make is not installed")
+    uname = tmp_path / "uname"
+    uname.write_text(f"#!/bin/sh\necho {system}\n")
+    uname.chmod(0o755)
+    command = [make, "python", f"PYTHON={sys.executable}"]
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    found = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stderr.startswith(said)) == (status, True)
+    assert said or not found.stderr
