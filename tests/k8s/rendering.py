@@ -74,6 +74,7 @@ COMPOSITIONS: dict[str, tuple[str, ...]] = {
     "base": (),
     **{f"base+{name}": (name,) for name in COMPONENTS},
     "model copied": ("model-volume/init-container",),
+    "another model": ("istio", "monitoring", "canary", "canary/model"),
     "managed redis": ("istio", "network-policies", "monitoring", "managed-redis", "managed-redis/network-policies"),
     "traced": ("istio", "network-policies", "tracing", "tracing/istio", "tracing/network-policies"),
     "all, autoscaling": all_but(*INSTEAD),
