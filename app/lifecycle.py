@@ -11,16 +11,15 @@ import threading
 import time
 from concurrent.futures import CancelledError
 from http import HTTPStatus
-from typing import TypedDict
 
 import structlog
 
-from app.cpu import cpu_flags, plan_threads, resident_bytes
+from app.cpu import cpu_flags, give_back_memory, plan_threads, resident_bytes
 from app.errors import LoadError, NotReady, PackageError, one_line
 from app.model.classifier import GoldenMismatch
 from app.model.source import Fetched, fetched, look_up
 from app.model.tabular import AnyPackage, open_package
-from app.serving import ServedModel, aside, load, redis_tier
+from app.serving import ServedModel, Swap, aside, load, redis_tier
 from app.settings import Settings, SettingsError
 from app.telemetry.logs import stdout
 from app.telemetry.metrics import (
@@ -38,19 +37,6 @@ MEASURE_SECONDS = 1.0
 """How far those metrics lag behind that nobody reports: readiness, memory, drift, lost log lines."""
 
 log = structlog.get_logger()
-
-
-class Swap(TypedDict):
-    """What came of a load: the versions by their names and digests, and how long it took."""
-
-    model: str
-    digest: str
-    engine: str
-    stale: str | None
-    """Why the copy in the cache had to do, where its source could not be reached."""
-    before: str | None
-    """Digest of the version that served before; None where none could."""
-    seconds: float
 
 
 class Lifecycle:
@@ -183,17 +169,23 @@ class Lifecycle:
         except Exception as exc:
             LOADS_FAILED.inc()
             raise LoadError(HTTPStatus.UNPROCESSABLE_ENTITY, _failure(exc)) from exc
+        replaced = await self._replace(model, found)
+        await aside(give_back_memory)
+        LOADS_SERVED.inc()
+        name, digest, engine = model.labels
+        seconds = round(time.monotonic() - began, 3)
+        return Swap(model=name, digest=digest, engine=engine, stale=found.stale, before=replaced, seconds=seconds)
+
+    async def _replace(self, model: ServedModel, found: Fetched) -> str | None:
+        """Have it answer instead of the version before, whose digest is returned when that is closed."""
         before = self.model
         if before is not None:
             before.retire()
         self._serve(model, found)
-        if before is not None:
-            await before.close(wait_seconds=self.settings.timeout)
-        LOADS_SERVED.inc()
-        name, digest, engine = model.labels
-        seconds = round(time.monotonic() - began, 3)
-        replaced = before.labels[1] if before is not None else None
-        return Swap(model=name, digest=digest, engine=engine, stale=found.stale, before=replaced, seconds=seconds)
+        if before is None:
+            return None
+        await before.close(wait_seconds=self.settings.timeout)
+        return before.labels[1]
 
     def _check_requests(self, package: AnyPackage) -> None:
         """Raises PackageError for a model of other requests than those whose schema was made at the start."""

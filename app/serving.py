@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from threading import Thread
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 from urllib.parse import quote
 
 import structlog
@@ -85,6 +85,19 @@ class ServedModel:
             self.scorer.stop()
             await asyncio.to_thread(self.scorer.join)
             await self.connections.aclose()
+
+
+class Swap(TypedDict):
+    """What came of a load: the versions by their names and digests, and how long it took."""
+
+    model: str
+    digest: str
+    engine: str
+    stale: str | None
+    """Why the copy in the cache had to do, where its source could not be reached."""
+    before: str | None
+    """Digest of the version that served before; None where none could."""
+    seconds: float
 
 
 async def load(package: AnyPackage, settings: Settings, plan: ThreadPlan) -> ServedModel:
