@@ -141,7 +141,7 @@ def _signature(mlflow: Any, labels: list[str]) -> Any:
     schema, column = mlflow.types.Schema, mlflow.types.ColSpec
     scores = [column("double", name) for name in ("score", *labels)]
     return mlflow.models.ModelSignature(
-        inputs=schema([column("string", "text", required=False)]),
+        inputs=schema([column("string")]),  # by no name: a list, a column of any name, a Series
         outputs=schema([column("string", "label", required=False), *scores]),
     )
 
