@@ -2,7 +2,8 @@
 // `make load PROFILE=smoke`. load/README.md has the table of the variables; each is declared once, in the next lines.
 //
 // A warm request takes from a fixed set of texts, as people repeat themselves; a cold one holds a text never sent
-// before. Thresholds are the promise in slo.json: the exit status is 99 when it was broken.
+// before. A tabular model, which refuses texts, is sent rows of numbers from the ranges that /model/info names.
+// Thresholds are the promise in slo.json: the exit status is 99 when it was broken.
 import { check, sleep } from 'k6';
 import exec from 'k6/execution';
 import http from 'k6/http';
@@ -75,26 +76,55 @@ const HEADERS = Object.assign(
 const STARTED = Date.now().toString(36);
 let sent = 0;
 
+// What is sent to a tabular model, or null: its columns, and rows that stand in the place of the warm texts.
 export function setup() {
-  for (let first = 0; first < WARM.length; first += TEXTS_PER_REQUEST) {
-    const warmUp = () => post({ text: WARM.slice(first, first + TEXTS_PER_REQUEST) }, { tags: { phase: 'setup' } });
-    const patience = Date.now() + WAIT_SECONDS * 1000;
-    let answer = warmUp();
-    while ([0, 503].includes(answer.status) && Date.now() < patience) {
-      sleep(1);
-      answer = warmUp();
-    }
-    if (answer.status !== 200) {
-      const what = answer.status ? `answers ${answer.status} ${String(answer.body).slice(0, 200)}` : answer.error;
-      exec.test.abort(`BASE_URL=${BASE_URL}: POST /predict ${what}`);
-    }
+  const first = patiently({ text: WARM.slice(0, TEXTS_PER_REQUEST) });
+  const columns = first.status === 422 ? columnsOfModel() : null;
+  if (first.status !== 200 && !columns) abort(first);
+  const table = columns && { columns, warm: WARM.map(() => rowOf(columns)) };
+  for (let start = columns ? 0 : TEXTS_PER_REQUEST; start < WARM.length; start += TEXTS_PER_REQUEST) {
+    const answer = patiently(bodyOf(table, (table ? table.warm : WARM).slice(start, start + TEXTS_PER_REQUEST)));
+    if (answer.status !== 200) abort(answer);
   }
+  return table;
 }
 
-export default function () {
-  if (Math.random() < BAD_RATE) sendBad();
-  else send(Math.random() < CACHE_RATE);
+export default function (table) {
+  if (Math.random() < BAD_RATE) sendBad(table);
+  else send(Math.random() < CACHE_RATE, table);
   if (THINK_SECONDS) sleep(THINK_SECONDS);
+}
+
+function patiently(body) {
+  const expected = http.expectedStatuses(200, 422);
+  const warmUp = () => post(body, { tags: { phase: 'setup' }, responseCallback: expected });
+  const patience = Date.now() + WAIT_SECONDS * 1000;
+  let answer = warmUp();
+  while ([0, 503].includes(answer.status) && Date.now() < patience) {
+    sleep(1);
+    answer = warmUp();
+  }
+  return answer;
+}
+
+function abort(answer) {
+  const what = answer.status ? `answers ${answer.status} ${String(answer.body).slice(0, 200)}` : answer.error;
+  exec.test.abort(`BASE_URL=${BASE_URL}: POST /predict ${what}`);
+}
+
+function columnsOfModel() {
+  const answer = http.get(`${BASE_URL}/model/info`, { headers: HEADERS, timeout: REQUEST_TIMEOUT });
+  return answer.status === 200 ? answer.json('features') || null : null;
+}
+
+function rowOf(columns) {
+  const value = ({ type, minimum, maximum }) => minimum + Math.random() * (maximum - minimum + (type === 'integer'));
+  const number = (column) => (column.type === 'integer' ? Math.floor(value(column)) : value(column));
+  return Object.fromEntries(columns.map((column) => [column.name, number(column)]));
+}
+
+function bodyOf(table, items) {
+  return table ? { rows: items } : { text: items };
 }
 
 // For breakpoint: each step, and which rates held the promise. Otherwise nothing, so that k6's own summary follows;
@@ -124,11 +154,11 @@ export function handleSummary(data) {
   return { stdout: `\n${lines.join('\n')}\n` };
 }
 
-function send(warm) {
-  const texts = Array.from({ length: TEXTS_PER_REQUEST }, () => pick(WARM));
-  if (!warm) texts[0] = coldText();
+function send(warm, table) {
+  const texts = Array.from({ length: TEXTS_PER_REQUEST }, () => pick(table ? table.warm : WARM));
+  if (!warm) texts[0] = table ? rowOf(table.columns) : coldText();
   const kind = warm ? 'warm' : 'cold';
-  const answer = post({ text: texts }, { tags: { kind, phase: 'predict' } });
+  const answer = post(bodyOf(table, texts), { tags: { kind, phase: 'predict' } });
   serverErrors.add(answer.status === 0 || answer.status >= 500);
   refused.add(answer.status === 429);
   if (answer.status !== 200) return;
@@ -137,16 +167,24 @@ function send(warm) {
   const [hits, all] = (answer.headers['X-Cache'] || '0/0').split('/').map(Number);
   for (let text = 0; text < all; text += 1) (warm ? cacheHitsWarm : cacheHitsCold).add(text < hits);
   check(answer, {
-    'one prediction for each text': () => (answer.body.match(/\[\{"label"/g) || []).length === texts.length,
+    'one prediction for each text': () => (answer.body.match(/\[\{"label"|\{"value"/g) || []).length === texts.length,
     'a cold text was not known': () => warm || hits < all,
   });
 }
 
 const BAD_BODIES = ['{"text": [', '{"text": []}', '{"text": "no list"}', '{"text": [" "]}', '{"text": [1]}', '[]', ''];
 
-function sendBad() {
+// Rows that lack a column, have one too many, or hold something that is no number.
+function badRows({ columns: [first], warm: [row] }) {
+  const { [first.name]: _, ...rest } = row;
+  const wrong = ['high', null, true].map((value) => ({ ...row, [first.name]: value }));
+  const rows = [rest, { ...row, [`${first.name} `]: 1 }, ...wrong].map((bad) => JSON.stringify({ rows: [row, bad] }));
+  return [...rows, '{"rows": []}', '{"features": [[]]}', '{"rows": [', '[]', ''];
+}
+
+function sendBad(table) {
   const expected = http.expectedStatuses({ min: 400, max: 499 });
-  const answer = post(pick(BAD_BODIES), { tags: { kind: 'bad', phase: 'bad' }, responseCallback: expected });
+  const answer = post(pick(table ? badRows(table) : BAD_BODIES), { tags: { kind: 'bad', phase: 'bad' }, responseCallback: expected });
   check(answer, { 'a bad request is refused with 4xx': () => answer.status >= 400 && answer.status < 500 });
 }
 

@@ -82,6 +82,20 @@ def test_warm_texts_hit_and_cold_texts_miss(smoke: Smoke) -> None:
     assert misses <= smoke.server["model"] <= misses + setup
 
 
+def test_tabular_model_is_sent_rows(k6: str, wine: Service, tmp_path: Path) -> None:
+    """Known and new ones, and corrupted ones that are refused: all checks hold."""
+    rates = {"BAD_RATE": "0.2", "CACHE_RATE": "0.5", "TEXTS_PER_REQUEST": "3", "DURATION_SCALE": "0.1"}
+    command = [k6, "run", "--quiet", "--no-usage-report", "--summary-export", str(tmp_path / "summary.json")]
+    variables = [f"-e{name}={value}" for name, value in {"BASE_URL": wine.url, **rates}.items()]
+    done = subprocess.run([*command, *variables, str(SCRIPT)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode in (0, 99), done.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text())["metrics"]
+    assert summary["checks"]["value"] == 1
+    assert summary["http_req_failed"]["value"] == 0
+    assert summary["cache_hits_warm"]["value"] == 1
+    assert summary["texts_sent"]["count"] > 30
+
+
 def test_bad_requests_are_refused_and_no_failures(smoke: Smoke) -> None:
     """Their 4xx is what is expected of the server."""
     assert smoke.server["422"] > 0

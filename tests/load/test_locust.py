@@ -49,6 +49,16 @@ def test_all_users_find_what_they_expect(service: Service, tmp_path: Path) -> No
     assert {"locust_failures.csv", "locust_exceptions.csv"} <= {file.name for file in tmp_path.iterdir()}
 
 
+def test_all_users_find_what_they_expect_of_a_table(wine: Service, tmp_path: Path) -> None:
+    """The same with rows: known and new ones are answered, corrupted ones refused."""
+    done = locust("--host", wine.url, "--csv", str(tmp_path / "locust"), STEP_SECONDS="2", MAX_USERS="20")
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "locust_stats.csv").open() as lines:
+        rows = {row["Name"]: row for row in csv.DictReader(lines)}
+    assert {"/predict (warm)", "/predict (corrupt)"} <= set(rows)
+    assert rows["Aggregated"]["Failure Count"] == "0"
+
+
 def test_a_step_that_passes_between_two_ticks_is_measured(service: Service) -> None:
     """As when the machine stands still: there is no settled part of it, and no division by its length of zero."""
     done = locust("--host", service.url, STEP_SECONDS="0.001", MAX_USERS="20")
