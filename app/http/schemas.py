@@ -166,9 +166,9 @@ def _described(error: ErrorDetails) -> ErrorDetail:
             return detail("blank_text", error["loc"], "a blank text has no sentiment")
         case "string_type" if isinstance(error["input"], list):
             return detail("pair", error["loc"], f"{len(error['input'])} texts are given as one: {ONE_TEXT}")
-        case "list_type" if len(error["loc"]) > 1:
+        case "list_type" if len(error["loc"]) > 1 and error["loc"][0] == "text":
             return detail("no_pair", error["loc"], PAIRS)
-        case "too_short" | "too_long" if len(error["loc"]) > 1:
+        case "too_short" | "too_long" if len(error["loc"]) > 1 and error["loc"][0] == "text":
             return detail("no_pair", error["loc"], f"{len(error['input'])} texts are given as one: {PAIRS}")
     return detail(error["type"], error["loc"], error["msg"])
 

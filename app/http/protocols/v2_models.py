@@ -151,16 +151,17 @@ def add_model(routes: APIRouter, lifecycle: Lifecycle) -> None:
 
 def tensors(manifest: Manifest | TabularManifest) -> dict[str, list[TensorFacts]]:
     """What goes in and what comes out."""
-    text = TensorFacts(name="text", datatype="BYTES", shape=[-1])
     outputs = [
         TensorFacts(name="labels", datatype="BYTES", shape=[-1, -1]),
         TensorFacts(name="scores", datatype="FP32", shape=[-1, -1]),
     ]
     if isinstance(manifest, TabularManifest):
-        text = TensorFacts(name="features", datatype="FP64", shape=[-1, len(manifest.features)])
+        asked = TensorFacts(name="features", datatype="FP64", shape=[-1, len(manifest.features)])
         if manifest.classes is None:
             outputs = [TensorFacts(name="value", datatype="FP64", shape=[-1, 1])]
-    return {"inputs": [text], "outputs": outputs}
+    else:
+        asked = TensorFacts(name="text", datatype="BYTES", shape=[-1, 2] if manifest.pairs else [-1])
+    return {"inputs": [asked], "outputs": outputs}
 
 
 def readiness(lifecycle: Lifecycle, response: Response) -> Ready:
