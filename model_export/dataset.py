@@ -102,7 +102,10 @@ def read_rows(path: Path, columns: Columns) -> list[Row]:
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes what the header does not name for an index
         raise ExportError(f"{path}: its rows have more fields than the header has names")
     cells = zip(table[columns.text], table[columns.label], strict=True)
-    return [_row(text, label, columns, f"{path}, row {number}") for number, (text, label) in enumerate(cells, start=1)]
+    rows = [_row(text, label, columns, f"{path}, row {number}") for number, (text, label) in enumerate(cells, start=1)]
+    if path.suffix.lower() == ".tsv":
+        _check_quotes(rows, path)
+    return rows
 
 
 def read_named(path: Path, columns: Columns, labels: Sequence[str]) -> list[Example]:
@@ -196,6 +199,16 @@ def _read_table(path: Path) -> Any:
         return reader(path)
     except (OSError, ValueError) as exc:  # broken encodings and pandas' and Arrow's parser errors are ValueErrors
         raise ExportError(f"{path} cannot be read: {str(exc).partition(chr(10))[0]}") from exc
+
+
+def _check_quotes(rows: Sequence[Row], path: Path) -> None:
+    """A field that begins with a quotation mark ends at the next one, rows later: that is no text of anyone's."""
+    for number, row in enumerate(rows, start=1):
+        if "\t" in row.text and "\n" in row.text:
+            raise ExportError(
+                f"{path}, row {number}: a quotation mark at the beginning of a text has several rows taken for one: "
+                f"{_shown(row.text)}; quote all texts, as pandas does"
+            )
 
 
 def _row(text: object, label: object, columns: Columns, place: str) -> Row:

@@ -79,6 +79,14 @@ def test_names_of_labels_become_the_models_numbers(tmp_path: Path) -> None:
         read_named(tmp_path / "a.csv", COLUMNS, ["sad", "glad"])
 
 
+def test_stray_quotation_mark_is_said(tmp_path: Path) -> None:
+    """It would make one text of all rows up to the next such mark."""
+    rows = ['"good film\tglad', "bad film\tsad", 'the "worst" film"\tsad']
+    (tmp_path / "a.tsv").write_text("review\tmood\n" + "\n".join(rows) + "\n")
+    with pytest.raises(ExportError, match=r"a\.tsv, row 1: a quotation mark at the beginning of a text"):
+        load(tmp_path / "a.tsv", None, COLUMNS, 0.2, 0)
+
+
 def test_a_column_of_texts_is_not_taken_for_labels(tmp_path: Path) -> None:
     """As where the names of the columns were exchanged."""
     table().to_csv(tmp_path / "a.csv", index=False)

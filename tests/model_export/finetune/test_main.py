@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import httpx
@@ -102,8 +103,9 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
 ) -> None:
     """On a terminal there is a bar with loss and time left; the result is to the bit that of a run without a break."""
     data, broken, whole = moods(tmp_path / "data.csv", 300), tmp_path / "broken", tmp_path / "whole"
-    arguments = options(data, checkpoint, broken, "--epochs", "60")
+    arguments = options(data, checkpoint, broken, "--epochs", "40")
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))  # without a width the bar leaves the loss out
     command = [sys.executable, "-m", "model_export.finetune", *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
@@ -126,7 +128,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     assert "is of a run with another recipe.seed (0, now 1)" in capfd.readouterr().err
     assert main(arguments) == 0
     assert "going on after step" in capfd.readouterr().err
-    assert main(options(data, checkpoint, whole, "--epochs", "60")) == 0
+    assert main(options(data, checkpoint, whole, "--epochs", "40")) == 0
     assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert (broken / "training.json").read_text() == (whole / "training.json").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "data.csv", "whole"]
