@@ -52,6 +52,18 @@ def test_counter(events: list[tuple[tuple[str, int], float]]) -> None:
     alike(UnlockedCounter, Counter, change, "route", "status")
 
 
+def test_a_series_can_be_removed() -> None:
+    """And may come again; one that is not there is no fault of ours, and none of prometheus-client's."""
+
+    def change(gauge: Any) -> None:
+        for route in ("/old", "/new"):
+            gauge.labels(route).set(1)
+        gauge.remove("/old")
+        gauge.remove("/never")
+
+    alike(UnlockedGauge, Gauge, change, "route")
+
+
 @settings(deadline=None)
 @given(st.lists(SECONDS), st.integers(0, 5))
 def test_gauge(amounts: list[float], less: int) -> None:
