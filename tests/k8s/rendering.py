@@ -76,6 +76,7 @@ COMPOSITIONS: dict[str, tuple[str, ...]] = {
     "model copied": ("model-volume/init-container",),
     "another model": ("istio", "monitoring", "canary", "canary/model"),
     "managed redis": ("istio", "network-policies", "monitoring", "managed-redis", "managed-redis/network-policies"),
+    "trained": ("network-policies", "training", "training/network-policies"),
     "traced": ("istio", "network-policies", "tracing", "tracing/istio", "tracing/network-policies"),
     "all, autoscaling": all_but(*INSTEAD),
     "all, keda": all_but("autoscaling", "managed-redis"),
@@ -108,9 +109,10 @@ def identity(thing: Object) -> str:
 
 
 def pod_templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:
-    """(Deployment's name, its pod template), for each."""
-    for deployment in of_kind(objects, "Deployment"):
-        yield deployment["metadata"]["name"], deployment["spec"]["template"]
+    """(name, pod template) of each Deployment, Job and CronJob."""
+    for workload in of_kind(objects, "Deployment", "Job", "CronJob"):
+        spec = workload["spec"]
+        yield workload["metadata"]["name"], spec.get("jobTemplate", {"spec": spec})["spec"]["template"]
 
 
 def api_templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:

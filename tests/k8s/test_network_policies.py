@@ -91,6 +91,20 @@ def test_a_managed_redis_is_reached_and_nothing_beside_it() -> None:
     assert [identity(thing) for thing in objects if "valence-redis" in thing["metadata"]["name"]] == []
 
 
+def test_a_training_reaches_mlflow_and_nobody_reaches_it() -> None:
+    """And names, as every pod; neither the API nor Redis."""
+    objects = rendered("trained")
+    training = Peer.of(named(objects, "CronJob", "valence-training")["spec"]["jobTemplate"]["spec"]["template"])
+    api = Peer.of(named(objects, "Deployment", "valence")["spec"]["template"])
+    mlflow = Peer({"app": "mlflow"}, "mlflow")
+    assert may_connect(objects, training, mlflow, 5000)
+    assert may_connect(objects, training, DNS, 53, "UDP")
+    assert not may_connect(objects, api, mlflow, 5000)
+    assert not any(may_connect(objects, training, other, 5000) for other in (STRANGER, OUTSIDE))
+    assert not may_connect(objects, training, api, 8000)
+    assert not any(may_connect(objects, other, training, 8100) for other in (api, INGRESS, PROMETHEUS, STRANGER))
+
+
 def test_without_the_policies_everyone_may(api: Peer) -> None:
     """Proves that the check can fail."""
     assert of_kind(overlay("dev"), "NetworkPolicy") == []

@@ -93,6 +93,7 @@ def test_generated_names_are_referred_to(name: str) -> None:
     # The password of Redis is no part of git: docs/deploy.md makes the Secret before the first apply.
     there |= {("Secret", "valence-redis")} if name != "dev" else set()
     there |= {("Secret", "valence-api-keys"), ("Secret", "valence-load-key")}  # nor are keys: the components' READMEs
+    there |= {("Secret", "valence-mlflow"), ("ConfigMap", "valence-training-requests")}  # nor what is to be trained
     for owner, template in pod_templates(objects):
         asked = {("ConfigMap", ref["name"]) for ref in values(template, "configMapRef")}
         asked |= {("ConfigMap", volume["name"]) for volume in values(template, "configMap")}

@@ -18,14 +18,13 @@ from tempfile import TemporaryDirectory
 
 from model_export.errors import ExportError, one_line
 from model_export.estimators import fit
+from model_export.package import digest
 from model_export.progress import note
-from model_export.tracking import VARIABLE, Record, Tracker, of_checkpoint
+from model_export.tabular.export import export
+from model_export.tabular.table import Table
+from model_export.tracking import VARIABLE, Record, Tracker, of_checkpoint, of_package
 from training.service.schemas import Invalid, TabularTraining, TextTraining, Training, parse
-
-REFUSED = 1
-"""Exit status for what the request itself is to blame for."""
-UNTRACKED = 3
-"""Exit status for an MLflow that did not take the run."""
+from training.service.statuses import REFUSED, UNTRACKED
 
 
 class NotTrained(Exception):
@@ -49,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = f"{'.'.join(map(str, exc.loc))}: " if isinstance(exc, Invalid) and exc.loc else ""
         note(f"error: {request}: {place}{exc}")
         return REFUSED
-    return run(training)
+    return run(training, request)
 
 
-def run(training: Training) -> int:
+def run(training: Training, request: Path) -> int:
     """Train and log; returns the exit status. MLflow is asked first: one that is down costs no training."""
     try:
         tracker = Tracker(os.environ.get(VARIABLE, ""))
@@ -61,7 +60,7 @@ def run(training: Training) -> int:
         return UNTRACKED
     with TemporaryDirectory(prefix="valence-training-") as folder:
         try:
-            record = trained(training, Path(folder))
+            record = trained(training, request, Path(folder))
         except ExportError as exc:
             note(f"error: {exc}")
             return REFUSED
@@ -76,29 +75,28 @@ def run(training: Training) -> int:
     return 0
 
 
-def trained(training: Training, folder: Path) -> Record:
+def trained(training: Training, request: Path, folder: Path) -> Record:
     """What MLflow is told of a training whose files are in `folder`. Raises ExportError, and NotTrained."""
-    return of_texts(training, folder) if isinstance(training, TextTraining) else of_table(training)
+    if isinstance(training, TextTraining):
+        return of_texts(training, folder)
+    return of_table(training, request, folder / training.algorithm)
 
 
-def of_table(training: TabularTraining) -> Record:
-    """Fit a table; the metrics are means over folds that the model was not fitted on. Raises ExportError."""
-    features, target = training.features(), training.targets()
+def of_table(training: TabularTraining, request: Path, package: Path) -> Record:
+    """Fit a table and write its model package; the record has the package and the metrics of the folds.
+
+    Those are there by their plain names, too, `accuracy` and `f1`, beside what the manifest says. Raises ExportError.
+    """
+    table = Table(training.features(), training.targets(), request.name, digest(request))
     fitted = fit(
-        features,
-        target,
+        table.features,
+        table.target,
         algorithm=training.algorithm,
         hyperparameters=training.hyperparameters,
         task=training.task,
     )
-    described = {"algorithm": fitted.algorithm, "task": fitted.task, "rows": len(features), "columns": len(features.T)}
-    return Record(
-        kind="tabular",
-        name=fitted.algorithm,
-        files=[],
-        parameters={name: str(value) for name, value in (described | fitted.hyperparameters).items()},
-        metrics=[(name, value, 0) for name, value in fitted.metrics.items()],
-    )
+    record = of_package(export(fitted, table, package))
+    return replace(record, metrics=[*record.metrics, *((name, value, 0) for name, value in fitted.metrics.items())])
 
 
 def of_texts(training: TextTraining, folder: Path) -> Record:
@@ -118,7 +116,8 @@ def of_texts(training: TextTraining, folder: Path) -> Record:
         raise ExportError(f"the fine-tuning was ended by {signal.Signals(-done.returncode).name}: too little memory?")
     if done.returncode:
         raise NotTrained(done.returncode)
-    return replace(of_checkpoint(checkpoint), files=sorted(path for path in checkpoint.iterdir() if path.is_file()))
+    record = of_checkpoint(checkpoint)
+    return replace(record, files=sorted({*record.files, *(path for path in checkpoint.iterdir() if path.is_file())}))
 
 
 def latest(record: Record) -> dict[str, float]:

@@ -20,9 +20,9 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from model_export.progress import note
-from training.service.job import REFUSED, UNTRACKED
 from training.service.refusals import Refused
 from training.service.settings import Settings
+from training.service.statuses import REFUSED, UNTRACKED
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_KEPT = 1_000

@@ -8,7 +8,9 @@ import httpx
 import pytest
 
 pytest.importorskip("torch", reason="the export group is not installed: make test-export")
-pytest.importorskip("mlflow", reason="needs mlflow-skinny")
+pytest.importorskip("mlflow", reason="the export group is not installed: make test-export")
+pytest.importorskip("skl2onnx", reason="the export group is not installed: make test-export")
+pytest.importorskip("matplotlib", reason="the export group is not installed: make test-export")
 
 from tests.training.service.requests import table
 from tests.training.service.running import TrainingService, started, until
