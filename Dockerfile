@@ -13,7 +13,7 @@ RUN python -m venv /poetry && /poetry/bin/pip install --quiet --disable-pip-vers
 WORKDIR /lock
 COPY pyproject.toml poetry.lock ./
 # With the extra `tracing`: one variable turns traces on, and 9 MB are no reason for a second image. Traces over gRPC take
-# 28 MB more: --build-arg EXTRAS="tracing tracing-grpc".
+# 28 MB more: --build-arg EXTRAS="tracing tracing-grpc". `registry` serves models by name (docs/registry.md).
 ARG EXTRAS=tracing
 # The export group without torch: PyPI's brings gigabytes of CUDA on Linux (see the Makefile).
 RUN /poetry/bin/poetry export --only main --extras "$EXTRAS" > main.txt && \
@@ -69,8 +69,8 @@ RUN python -m venv --without-pip /venv && \
 # onnxruntime's clients for model hubs, alternatives to what uvicorn uses here, test suites,
 # tools, C headers.
 RUN pip --python /venv/bin/python uninstall --quiet --yes \
-      filelock flatbuffers fsspec $([ "$EXTRAS" != tracing ] || echo googleapis-common-protos) h11 hf-xet huggingface-hub packaging pyyaml \
-      tqdm 2>&1 | { grep -v 'as root' || true; } && \
+      flatbuffers h11 $(grep -q ^mlflow main.txt || echo filelock fsspec hf-xet huggingface-hub packaging pyyaml tqdm) \
+      2>&1 | { grep -v 'as root' || true; } && \
     cd /venv/lib/python3*/site-packages && \
     rm -rf numpy/f2py numpy/distutils numpy/testing numpy/random numpy/ma numpy/polynomial numpy/fft \
       numpy/_core/include numpy/_core/lib \

@@ -74,7 +74,7 @@ rules: $(VENV)/.dev ## Renew compose/prometheus/rules.yml from the PrometheusRul
 install: $(VENV)/.dev $(NATIVE) ## Make .venv with everything that the service and its tests need
 install-export: $(VENV_EXPORT)/.export ## Make .venv-export with PyTorch for CPUs and transformers
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(VENV_EXPORT) .venv-checkov $(NATIVE) .poetry build .*_cache .hypothesis
+	rm -rf $(VENV) $(VENV_EXPORT) .venv-checkov .venv-mlflow $(NATIVE) .poetry build .*_cache .hypothesis
 
 ##@ Measure
 bench: $(VENV)/.main $(NATIVE) redis-server ## Compare with the raw limits and the usual way, by ratios: BENCH="--rounds 3"
@@ -117,11 +117,11 @@ $(VENV)/.main: poetry.lock | $(POETRY)
 	@echo 'Setting up $(VENV) (once, about half a minute) ...'; $(call make-venv,$(VENV))
 	@$(POETRY) export --only main | $(VENV)/bin/$(PIP_LOCKED)
 	@touch $@
-.venv-checkov/bin/checkov:
-	@$(call make-venv,.venv-checkov); .venv-checkov/bin/$(PIP) checkov==3.3.30
-# The groups dev, load and e2e of pyproject.toml, and its extra score.
+# Tools with requirements of their own; MLflow's server is for the tests and docs/tutorial.md.
+.venv-checkov/bin/checkov .venv-mlflow/bin/mlflow:
+	@$(call make-venv,$(@D:/bin=)); $(@D)/$(PIP) $(if $(findstring mlflow,$@),mlflow==3.17.2,checkov==3.3.30)
 $(VENV)/.%: $(VENV)/.main
-	@$(POETRY) export $(if $(filter score,$*),--only main --extras,--only) $* | $(VENV)/bin/$(PIP_LOCKED)
+	@$(POETRY) export $(if $(filter score registry,$*),--only main --extras,--only) $* | $(VENV)/bin/$(PIP_LOCKED)
 	@touch $@
 # The lock holds torch as PyPI has it, with gigabytes of CUDA on Linux: it comes first, as the CPU build.
 $(VENV_EXPORT)/.export: poetry.lock | $(POETRY)
@@ -134,7 +134,7 @@ $(VENV_EXPORT)/.export: poetry.lock | $(POETRY)
 	  $(VENV_EXPORT)/bin/$(PIP_LOCKED)
 	@touch $@
 build-image = $(if $(BUILDER),,echo 'error: building an image needs docker, podman or buildah' >&2; exit 1;) $(BUILDER) $(1) \
-  $(foreach name,MODEL MODEL_REVISION TORCH_INDEX PYTHON_IMAGE,$(if $($(name)),--build-arg $(name)=$($(name)))) .
+  $(foreach name,EXTRAS MODEL MODEL_REVISION TORCH_INDEX PYTHON_IMAGE,$(if $($(name)),--build-arg $(name)=$($(name)))) .
 # apt-or COMMAND,PACKAGE: what is missing is installed as root on Debian; elsewhere one line says what to install.
 apt-or = $(1) || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq install -y $(2) \
   >/dev/null; } || { echo 'error: $(2) is missing: install it (Debian: apt-get install $(2))' >&2; exit 1; }

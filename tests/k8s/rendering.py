@@ -76,6 +76,7 @@ COMPOSITIONS: dict[str, tuple[str, ...]] = {
     "model copied": ("model-volume/init-container",),
     "another model": ("istio", "monitoring", "canary", "canary/model"),
     "managed redis": ("istio", "network-policies", "monitoring", "managed-redis", "managed-redis/network-policies"),
+    "registered": ("network-policies", "model-registry", "model-registry/network-policies"),
     "trained": ("network-policies", "training", "training/network-policies"),
     "traced": ("istio", "network-policies", "tracing", "tracing/istio", "tracing/network-policies"),
     "all, autoscaling": all_but(*INSTEAD),
