@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the export group is not installed: make test-export")
+pytest.importorskip("matplotlib", reason="the export group is not installed: make test-export")
 from transformers import AutoModelForSequenceClassification
 
 from model_export.__main__ import main as export
