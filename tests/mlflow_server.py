@@ -1,4 +1,4 @@
-"""A real MLflow server on loopback, with its database and artifacts in a folder, that can be killed and started again."""
+"""A real MLflow server on loopback, its database and artifacts in a folder, that can be killed and started again."""
 
 import os
 import subprocess

@@ -1,0 +1,172 @@
+"""From a package to the champion of a registered model, with a real MLflow server."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the export environment: make install-export")
+pytest.importorskip("mlflow", reason="needs mlflow-skinny")
+import mlflow
+import onnx
+
+from app.model.classifier import Classifier
+from app.model.package import Package
+from app.model.source import fetch
+from model_export.__main__ import main
+from model_export.package import fingerprint, write_json
+from tests.mlflow_server import MlflowServer, running
+from tests.model_export.command import error_line
+from tests.model_export.tiny import TOLERANCE
+
+TEXTS = ("good film", "never again", "worst", "perfect, love it", "bad bad bad", "it is not the worst film")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[MlflowServer]:
+    """One server for the file, whose models have names of their own."""
+    with running() as started:
+        yield started
+
+
+@pytest.fixture
+def client(server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client of the server that MLFLOW_TRACKING_URI names; what is fetched goes to a cache of the test."""
+    for name, value in server.variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("VALENCE_MODEL_CACHE_DIR", str(tmp_path / "cache"))
+    return mlflow.MlflowClient(server.url)
+
+
+@pytest.fixture(scope="module")
+def opinions(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Texts under the labels that the tiny package gives them."""
+    classifier = Classifier(Package(package))
+    rows = [f"{classifier.predict([classifier.encoder.encode(text).ids])[0].labels[0]}\t{text}" for text in TEXTS]
+    path = tmp_path_factory.mktemp("data") / "opinions.tsv"
+    path.write_text("\n".join(["label\tsentence", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def contrary(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny package with every logit's sign turned, and golden texts that say so."""
+    folder = tmp_path_factory.mktemp("packages") / "contrary"
+    folder.mkdir()
+    graph = onnx.load(package / "model.onnx")
+    graph.graph.node[-1].output[0] = "turned"
+    graph.graph.node.append(onnx.helper.make_node("Neg", ["turned"], ["logits"]))
+    onnx.save(graph, folder / "model.onnx")
+    manifest = json.loads((package / "manifest.json").read_text(encoding="utf-8"))
+    for file in ("tokenizer.json", "config.json"):
+        (folder / file).write_bytes((package / file).read_bytes())
+    manifest["files"] = {path.name: fingerprint(path) for path in folder.iterdir()}
+    for item in manifest["golden"]:
+        item["scores"] = dict(zip(item["scores"], reversed(item["scores"].values()), strict=True))
+    write_json(folder / "manifest.json", manifest)
+    return folder
+
+
+def test_export_registers_a_version_that_says_what_it_is(
+    client: Any, checkpoint: Path, labelled: Path, tmp_path: Path
+) -> None:
+    """With signature, input example, tags and the alias; the run keeps the digest of the data."""
+    output = tmp_path / "exported"
+    options = ["--data", str(labelled), "--licence", "MIT", "--tolerance", str(TOLERANCE), "--register", "exported"]
+    assert main(["--model", str(checkpoint), "--output", str(output), *options]) == 0
+    version = client.get_model_version_by_alias("exported", "candidate")
+    manifest = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
+    assert version.tags == {
+        "digest": Package(output).digest,
+        "engine": "native, onnxruntime",
+        "accuracy": f"{manifest['accuracy']['onnx']} on dev.tsv",
+        "verification": f"differs from PyTorch by {manifest['verification']['max_score_difference']:.4f} at most",
+    }
+    params = client.get_run(version.run_id).data.params
+    assert params["accuracy.sha256"] == manifest["accuracy"]["sha256"]
+    found = mlflow.models.get_model_info("models:/exported/1")
+    assert [column.type.name for column in found.signature.inputs] == ["string"]
+    assert found.signature.outputs.input_names() == ["label", "score", "NEGATIVE", "POSITIVE"]
+    assert found.saved_input_example_info["type"] == "dataframe"
+    assert Package(fetch("models:/exported@candidate", tmp_path / "cache")).digest == Package(output).digest
+
+
+SCORE = """
+import json, sys
+import mlflow.pyfunc, pandas as pd
+model = mlflow.pyfunc.load_model(sys.argv[1])
+import app
+texts = json.loads(sys.argv[2])
+frame = model.predict(pd.DataFrame({"review": [*texts, None, " "]}))
+rows = frame.astype(object).where(frame.notna(), None).values.tolist()
+print(json.dumps([app.__file__, model.predict(texts).values.tolist(), rows]))
+"""
+
+
+def test_registered_model_scores_as_the_service_does_without_the_repository(
+    client: Any, package: Path, tmp_path: Path
+) -> None:
+    """From a list and from a column of any name; a missing or blank text gets no label and stops nothing."""
+    assert main(["register", "standalone", "--package", str(package)]) == 0
+    command = [sys.executable, "-c", SCORE, "models:/standalone@candidate", json.dumps(TEXTS)]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    code, listed, column = json.loads(process.stdout.splitlines()[-1])
+    assert not Path(code).is_relative_to(Path(__file__).parents[2])
+    classifier = Classifier(Package(package))
+    for text, row in zip(TEXTS, listed, strict=True):
+        (prediction,) = classifier.predict([classifier.encoder.encode(text).ids])
+        first, second = (dict(zip(prediction.labels, prediction.scores, strict=True))[index] for index in (0, 1))
+        assert row == [("NEGATIVE", "POSITIVE")[prediction.labels[0]], max(first, second), first, second]
+    assert column == [*listed, [None] * 4, [None] * 4]
+    assert client.get_model_version_by_alias("standalone", "candidate").version == "1"
+
+
+def champion_of(client: Any, name: str) -> str | None:
+    """The number of the champion, as MLflow has it."""
+    found: Any = client.get_registered_model(name).aliases.get("champion")
+    return None if found is None else str(found)
+
+
+def test_champion_is_replaced_only_when_every_gate_holds(
+    client: Any,
+    package: Path,
+    contrary: Path,
+    opinions: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The first takes an empty place; one that errs is refused with the reasons, and an equal one is not."""
+    promote = ["promote", "ladder", "--data", str(opinions)]
+    for folder in (package, contrary, package):
+        assert main(["register", "ladder", "--package", str(folder)]) == 0
+    assert main([*promote, "--version", "1"]) == 0
+    assert champion_of(client, "ladder") == "1"
+    capsys.readouterr()
+    assert main([*promote, "--version", "2"]) == 1
+    output, errors = capsys.readouterr()
+    reason = errors.splitlines()[-1]
+    assert reason.startswith("error: models:/ladder/2 stays a candidate: wrong labels, % 100.00 (allowed: up to 0.50)")
+    assert "wrong labels, %" in output
+    assert champion_of(client, "ladder") == "1"
+    gates = json.loads(client.get_model_version("ladder", "2").tags["gates"])
+    assert [gate["holds"] for gate in gates if gate["name"] == "wrong labels, %"] == [False]
+    assert main(promote) == 0  # of the alias `candidate`, which the last one has
+    assert champion_of(client, "ladder") == "3"
+    assert main(promote) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "models:/ladder/3 is the champion already"
+
+
+def test_unknown_models_and_servers_are_one_line(client: Any, opinions: Path, package: Path, tmp_path: Path) -> None:
+    """Whatever is asked for, nothing is changed and the reason stands alone."""
+    assert client
+    assert "Registered Model with name=unknown not found" in error_line("promote", "unknown", "--data", opinions)
+    assert "dev.tsv" in error_line("promote", "unknown", "--data", tmp_path / "dev.tsv")
+    assert "no model package at" in error_line("register", "x", "--package", tmp_path)
+    line = error_line("register", "x", "--package", package, MLFLOW_TRACKING_URI="")
+    assert line == "MLFLOW_TRACKING_URI should name the server of MLflow"
+    line = error_line("--model", "x", "--output", tmp_path / "p", "--register", "x", MLFLOW_TRACKING_URI="")
+    assert line == "--register needs MLFLOW_TRACKING_URI, which names the server of MLflow"
