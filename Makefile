@@ -39,9 +39,9 @@ TORCH = $(shell sed -n 's/^torch = "\(.*\)"/torch==\1/p' pyproject.toml) $(if $(
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-run: $(VENV)/.main $(NATIVE) ## Serve the bundled model on 127.0.0.1:8000; Ctrl-C stops it
-	@echo 'Page:  http://127.0.0.1:8000/'; \
-	  echo "Try:   curl -s http://127.0.0.1:8000/predict -d '{\"text\": [\"I hate you.\", \"I love you.\"]}'"; exec $(VENV)/bin/gunicorn
+run: $(VENV)/.main $(NATIVE) ## Serve the bundled model (or MODEL_DIR=models/wine-quality) on 127.0.0.1:8000; Ctrl-C stops it
+	@echo 'Page:  http://127.0.0.1:8000/'; $(if $(MODEL_DIR),export VALENCE_MODEL_DIR=$(MODEL_DIR),\
+	  echo "Try:   curl -s http://127.0.0.1:8000/predict -d '{\"text\": [\"I hate you.\", \"I love you.\"]}'"); exec $(VENV)/bin/gunicorn
 export: $(VENV_EXPORT)/.export ## Make a model package: MODEL=ID_OR_FOLDER OUTPUT=FOLDER
 	@$(VENV_EXPORT)/bin/python -m model_export $(if $(MODEL),--model $(MODEL)) --output $(OUTPUT)
 score: $(VENV)/.score $(NATIVE) ## Score a file of texts without a server: INPUT=in.csv SCORE="--text-column review"

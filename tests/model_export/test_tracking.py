@@ -14,7 +14,7 @@ import mlflow
 from model_export import tracking
 from model_export.__main__ import main
 from model_export.errors import ExportError
-from tests.conftest import free_port
+from tests.conftest import ROOT, free_port
 from tests.model_export.command import error_line
 from tests.model_export.tiny import TOLERANCE
 
@@ -115,3 +115,14 @@ def test_missing_client_is_said(monkeypatch: pytest.MonkeyPatch, store: Any) -> 
         tracking.tracker()
     monkeypatch.delenv(tracking.VARIABLE)
     assert tracking.tracker() is None
+
+
+def test_tabular_package_is_described_by_what_it_has() -> None:
+    """Its algorithm, hyperparameters and cross-validated metrics; what only text models have is left out."""
+    record = tracking.of_package(ROOT / "models" / "wine-quality")
+    metrics = {name: value for name, value, _ in record.metrics}
+    assert metrics["accuracy.folds"] == 5
+    assert 0.6 < metrics["accuracy.accuracy"] < 0.7
+    assert record.parameters["hyperparameters.max_depth"] == "8"
+    assert record.parameters["algorithm"] == "random_forest"
+    assert "max_tokens" not in record.parameters
