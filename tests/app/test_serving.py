@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -172,19 +173,42 @@ def test_a_name_that_leads_nowhere_leaves_the_old_one(steady: Service, model: st
     assert outcome(plain_http.post(steady.url + "/predict", json={"text": [LOVED]})) == BUNDLED
 
 
+class HeldPackage:
+    """A version whose manifest comes through a pipe, so that its load lasts until a test lets it go."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = swapped_labels(folder)
+        self._manifest = folder / "manifest.json"
+        self._text = self._manifest.read_bytes()
+        self._manifest.unlink()
+        os.mkfifo(self._manifest)
+        self._pipe = -1
+
+    def is_read(self) -> bool:
+        """Whether somebody waits for the manifest."""
+        with suppress(OSError):
+            self._pipe = os.open(self._manifest, os.O_WRONLY | os.O_NONBLOCK)
+        return self._pipe >= 0
+
+    def let_go(self) -> None:
+        """Give it to whoever waits, and to all who ask for it from now on."""
+        whole = self.folder / "whole"
+        whole.write_bytes(self._text)
+        whole.replace(self._manifest)
+        with os.fdopen(self._pipe, "wb") as pipe:
+            pipe.write(self._text)
+
+
 def test_one_version_is_loaded_at_a_time(steady: Service, other: Path, tmp_path: Path) -> None:
-    """The second is refused at once while the first waits for its manifest, which comes through a pipe here."""
-    slow = swapped_labels(tmp_path / "slow")
-    manifest = (slow / "manifest.json").read_bytes()
-    (slow / "manifest.json").unlink()
-    os.mkfifo(slow / "manifest.json")
+    """The second is refused at once while the first is under way, and requests are answered."""
+    held = HeldPackage(tmp_path / "held")
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(load, steady, slow)
-        until(lambda: f'"event":"load_asked","model":"{slow}"' in steady.log.read_text(), "the first load has begun")
+        first = pool.submit(load, steady, held.folder)
+        until(held.is_read, "the first load has begun")
         second = load(steady, other)
         assert (second.status_code, second.json()["detail"][0]["msg"]) == (409, "another load is under way")
         assert outcome(plain_http.post(steady.url + "/predict", json={"text": [LOVED]})) == BUNDLED
-        (slow / "manifest.json").write_bytes(manifest)
+        held.let_go()
         assert first.result().json()["model"] == OTHER
     assert load(steady, BUNDLED_MODEL).status_code == 200
 
@@ -192,12 +216,10 @@ def test_one_version_is_loaded_at_a_time(steady: Service, other: Path, tmp_path:
 def test_a_process_that_is_told_to_stop_does_not_wait_for_a_load(start_service: StartService, tmp_path: Path) -> None:
     """Whatever it waits for."""
     started = start_service(**SETTINGS).wait_ready()
-    slow = swapped_labels(tmp_path / "slow")
-    (slow / "manifest.json").unlink()
-    os.mkfifo(slow / "manifest.json")
+    held = HeldPackage(tmp_path / "held")
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(load, started, slow)
-        until(lambda: '"event":"load_asked"' in started.log.read_text(), "the load has begun")
+        asked = pool.submit(load, started, held.folder)
+        until(held.is_read, "the load has begun")
         started.process.send_signal(signal.SIGTERM)
         assert started.process.wait(60) == 0
         assert isinstance(asked.exception(), httpx.TransportError) or asked.result().status_code == 503
