@@ -20,6 +20,8 @@ CHARACTERS_PER_TOKEN = 8
 SLACK_TOKENS = 128
 """A prefix may end inside a word and so change that word's tokens: 100 tokens at most in WordPiece, where a longer word
 is one unknown token. With this many to spare, the change lies behind the cut."""
+MAX_WORDS, MAX_WORD_CHARACTERS = 30_000, 32
+"""What `encode_by_words` remembers: some 10 MB at most."""
 
 Truncation = Literal["end", "start", "error", "window"]
 """What is cut of a text that is too long, its end or its start; `error` cuts the end, and whoever asked refuses it.
@@ -78,6 +80,8 @@ class Encoder:
             raise PackageError(f"{path} can't be loaded: {one_line(exc)}") from exc
         model = self._tokenizer.model
         self._words_are_bounded = isinstance(model, WordPiece) and model.max_input_chars_per_word < SLACK_TOKENS
+        self._known_words: dict[str, list[int]] = {}
+        self._window_tokens = window_tokens
         self._overlap = overlap
         self._not_new = overlap + self._tokenizer.num_special_tokens_to_add(is_pair=False)
         self._max_windows = max_windows
@@ -108,6 +112,46 @@ class Encoder:
                     ids += window.ids
                 return Tokens(ids, dropped > 0, ids.count(self._unknown_id))
             characters = 4 * max(characters, len(prefix))
+
+    def encode_by_words(self, text: str) -> Tokens:
+        """As `encode`, out of the ids of words that were met before, for whoever encodes many short texts.
+
+        Only where words do not depend on each other, which is WordPiece behind BERT's rules, and for printable ASCII,
+        of which those rules only lower the case. Remembers up to `MAX_WORDS` words.
+        """
+        if self._frame is not None and text.isascii() and text.isprintable():
+            head, tail = self._frame
+            ids = list(head)
+            for word in text.split():
+                ids += self._known_words.get(word) or self._word(word)
+            ids += tail
+            if len(ids) <= self._window_tokens:
+                return Tokens(ids, truncated=False, unknown=ids.count(self._unknown_id))
+        return self.encode(text)
+
+    def _word(self, word: str) -> list[int]:
+        ids = self._words(word)
+        if len(word) <= MAX_WORD_CHARACTERS:
+            if len(self._known_words) >= MAX_WORDS:
+                self._known_words.clear()
+            self._known_words[word] = ids
+        return ids
+
+    @cached_property
+    def _frame(self) -> tuple[list[int], list[int]] | None:
+        """The special tokens before and behind a text; None where its words depend on each other."""
+        rules = json.loads(self._tokenizer.to_str())
+        normalizer = rules["normalizer"] or {}
+        steps = {step["type"] for step in normalizer.get("normalizers", [normalizer]) if step}
+        splits = (rules["pre_tokenizer"] or {}).get("type")
+        plain = all(token["special"] for token in rules["added_tokens"])
+        known = {"BertNormalizer"} <= steps <= {"BertNormalizer", "Precompiled"}
+        if not (self._words_are_bounded and splits == "BertPreTokenizer" and known and plain):
+            return None
+        encoding = self._tokenizer.encode("good")
+        special = encoding.special_tokens_mask
+        first, last = special.index(0), len(special) - special[::-1].index(0)
+        return encoding.ids[:first], encoding.ids[last:]
 
     def _encode_pair(self, pair: Pair) -> Tokens:
         """Both texts within one budget of tokens: of the longer one more is cut, as tokenizers' `longest_first` does.

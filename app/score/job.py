@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from app.model.classifier import Classifier
 from app.score import tables
-from app.score.bulk import BATCH_TOKENS, CHUNK_ROWS
+from app.score.bulk import CHUNK_ROWS, batch_tokens
 from app.score.journal import DTYPE, Journal
 from app.score.tables import BadTable
 
@@ -71,7 +71,7 @@ class Job(NamedTuple):
         return {
             "input": [found.st_size, found.st_mtime_ns, self.column],
             "model": [classifier.package.digest, classifier.engine.name],
-            "batches": [CHUNK_ROWS, BATCH_TOKENS],
+            "batches": [CHUNK_ROWS, batch_tokens(classifier)],
         }
 
     def texts(self) -> Iterator[str | None]:

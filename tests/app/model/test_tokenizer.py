@@ -1,11 +1,12 @@
 """Texts -> token ids, with the tokenizer of the bundled package."""
 
+import random
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from app.model.onnxruntime import pad
 from app.model.package import Package
@@ -178,3 +179,44 @@ def test_pairs_are_told_apart() -> None:
     """By what caches see of them, and wherever the one text ends."""
     pairs = [Pair("a", "bc"), Pair("ab", "c"), Pair("", "abc"), Pair("1:a", "bc"), Pair("1", ":abc")]
     assert len({str(pair) for pair in pairs}) == len(pairs)
+
+
+WORDS = [
+    "good",
+    "GOOD",
+    "film.",
+    "isn't",
+    "[SEP]",
+    "[UNK]",
+    "##ing",
+    "a-b",
+    "x" * 120,
+    "'",
+    '"quoted"',
+    "#1",
+    "",
+    "~^|",
+]
+
+
+def test_words_alone_make_the_same_ids() -> None:
+    """Texts of every kind, most of them from words that are known by then; what is not ASCII goes the usual way."""
+    rng = random.Random(7)
+    texts = [" ".join(rng.choices(WORDS, k=rng.randrange(1, 40))) for _ in range(400)]
+    texts += ["caf\u00e9 \U0001f600", "tab\there", "line\nbreak", " leading", "trailing ", "\x00", "good " * 600, " "]
+    texts += ["".join(map(chr, rng.choices(range(32, 127), k=rng.randrange(60)))) for _ in range(400)]
+    for text in texts:
+        assert ENCODER.encode_by_words(text) == ENCODER.encode(text), text
+
+
+def test_words_that_depend_on_each_other_are_not_taken_apart(tmp_path: Path) -> None:
+    """Byte-level BPE has the space in its tokens; an added token may reach over two words."""
+    bpe = Tokenizer(models.BPE({token: i for i, token in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, []))
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    added = Tokenizer.from_file(str(PACKAGE.tokenizer_path))
+    added.add_tokens(["good film"])
+    for name, tokenizer in (("bpe", bpe), ("added", added)):
+        tokenizer.save(str(tmp_path / name))
+        encoder = Encoder(tmp_path / name, 512)
+        for text in ("a good film", "a good  film"):
+            assert encoder.encode_by_words(text) == encoder.encode(text)
