@@ -69,7 +69,8 @@ RUN python -m venv --without-pip /venv && \
 # onnxruntime's clients for model hubs, alternatives to what uvicorn uses here, test suites,
 # tools, C headers.
 RUN pip --python /venv/bin/python uninstall --quiet --yes \
-      flatbuffers h11 $(grep -q ^mlflow main.txt || echo filelock fsspec hf-xet huggingface-hub packaging pyyaml tqdm) \
+      flatbuffers hf-xet \
+      $(grep -q ^mlflow main.txt || echo filelock fsspec h11 huggingface-hub packaging pyyaml tqdm) \
       2>&1 | { grep -v 'as root' || true; } && \
     cd /venv/lib/python3*/site-packages && \
     rm -rf numpy/f2py numpy/distutils numpy/testing numpy/random numpy/ma numpy/polynomial numpy/fft \
@@ -109,6 +110,7 @@ ENV ORT_DISABLE_TELEMETRY=1 \
     TOKENIZERS_PARALLELISM=false \
     VALENCE_BIND=0.0.0.0:8000 \
     VALENCE_METRICS_BIND=0.0.0.0:9090 \
+    VALENCE_MODEL_CACHE_DIR=/var/cache/valence \
     VALENCE_MODEL_DIR=/srv/valence/model
 WORKDIR /srv/valence
 # By number: Kubernetes cannot tell whether a name is root.

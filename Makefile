@@ -63,8 +63,8 @@ lint: $(VENV)/.dev ## Repair what `check` finds, as far as tools can
 	$(VENV)/bin/ruff check --fix . ; $(VENV)/bin/ruff format .
 test: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run all tests but those of the export and of containers
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile
-test-export: $(VENV_EXPORT)/.export ## Run the tests of export and training (installs PyTorch for CPUs)
-	$(VENV_EXPORT)/bin/pytest tests/model_export tests/training
+test-export: $(VENV_EXPORT)/.export .venv-mlflow/bin/mlflow ## Run the tests of export and training (installs PyTorch for CPUs)
+	$(VENV_EXPORT)/bin/pytest tests/model_export tests/training tests/app/model/test_source.py tests/app/model/test_download.py
 checkov: .venv-checkov/bin/checkov $(VENV)/.dev ## Hold the rendered manifests against checkov's policies (.checkov.yaml)
 	@$(VENV)/bin/pytest -q tests/k8s/test_checkov.py
 lock: $(POETRY) ## Write poetry.lock anew after a change of pyproject.toml
@@ -119,7 +119,7 @@ $(VENV)/.main: poetry.lock | $(POETRY)
 	@touch $@
 # Tools with requirements of their own; MLflow's server is for the tests and docs/tutorial.md.
 .venv-checkov/bin/checkov .venv-mlflow/bin/mlflow:
-	@$(call make-venv,$(@D:/bin=)); $(@D)/$(PIP) $(if $(findstring mlflow,$@),mlflow==3.17.2,checkov==3.3.30)
+	@$(call make-venv,$(@D:/bin=)); $(@D)/$(PIP) $(filter $(@F)==%,checkov==3.3.30 mlflow==3.17.2)
 $(VENV)/.%: $(VENV)/.main
 	@$(POETRY) export $(if $(filter score registry,$*),--only main --extras,--only) $* | $(VENV)/bin/$(PIP_LOCKED)
 	@touch $@

@@ -23,6 +23,8 @@ from tests.mlflow_server import MlflowServer, running
 from tests.model_export.command import error_line
 from tests.model_export.tiny import TOLERANCE
 
+pytestmark = pytest.mark.filterwarnings("ignore")
+"""MLflow warns of type hints of its own while it logs a model."""
 TEXTS = ("good film", "never again", "worst", "perfect, love it", "bad bad bad", "it is not the worst film")
 
 
