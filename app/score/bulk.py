@@ -14,9 +14,11 @@ from itertools import islice
 from threading import Event
 from typing import NamedTuple
 
+import numpy as np
+
 from app.http.schemas import VISIBLE
-from app.model.classifier import Classifier
-from app.score.journal import EMPTY, RECORD
+from app.model.classifier import SCORE_DIGITS, Classifier
+from app.score.journal import DTYPE, EMPTY, RECORD
 
 CHUNK_ROWS = 256
 BATCH_TOKENS, PADDED_BATCH_TOKENS = 512, 128
@@ -113,14 +115,16 @@ class BulkScorer:
     def _compute(self, texts: list[str]) -> list[bytes]:
         """Blocks; runs in the threads. Near lengths share a batch, since some engines pad."""
         tokens = [self._classifier.encoder.encode_by_words(text) for text in texts]
-        records = [EMPTY] * len(texts)
+        records = np.zeros(len(texts), DTYPE)
+        records["truncated"] = [each.truncated for each in tokens]
         for batch in _batches([len(each.ids) for each in tokens], batch_tokens(self._classifier)):
             if self._stopped.is_set():
                 raise Stopped
-            predictions = self._classifier.predict([tokens[index].ids for index in batch])
-            for index, prediction in zip(batch, predictions, strict=True):
-                records[index] = RECORD.pack(prediction.labels[0], prediction.scores[0], tokens[index].truncated)
-        return records
+            scores = self._classifier.scores([tokens[index].ids for index in batch])
+            records["label"][batch] = scores.argmax(axis=1)
+            records["score"][batch] = scores.max(axis=1).round(SCORE_DIGITS)
+        packed = records.tobytes()
+        return [packed[begin : begin + RECORD.size] for begin in range(0, len(packed), RECORD.size)]
 
 
 def batch_tokens(classifier: Classifier) -> int:
