@@ -90,10 +90,10 @@ def look_up(name: str, cache: Path) -> Fetched:
     if reason := answer.get("unreachable"):
         if not link.exists():
             raise PackageError(f"{name}: {reason}; the cache {cache} has no copy of it")
-        os.utime(link.resolve())
+        _used(link.resolve())
         return Fetched(link.resolve(), name, reason)
     folder = packages / answer["digest"]
-    os.utime(folder)
+    _used(folder)
     _point(link, folder)
     _make_room(names, packages)
     return Fetched(folder, name)
@@ -133,6 +133,12 @@ def _ask(name: str, cache: Path) -> dict[str, str]:
         last = (process.stderr.decode(errors="replace").strip().splitlines() or ["without a word"])[-1]
         return {"refused": f"{MODULE} failed: {one_line(Exception(last))}"}
     return answer
+
+
+def _used(folder: Path) -> None:
+    """Let it be the last to make room; a cache that can't be written keeps what it has anyway."""
+    with suppress(OSError):
+        os.utime(folder)
 
 
 def _point(link: Path, folder: Path) -> None:
