@@ -158,7 +158,7 @@ def split(rows: Sequence[Row], share: float, seed: int, path: Path) -> tuple[lis
     sizes = Counter(strata)
     alone = [index for index, stratum in enumerate(strata) if sizes[stratum] == 1]
     if alone:
-        note(f"{path}: {len(alone)} labels have one text only, which is for training, such as {strata[alone[0]]!r}")
+        note(f"{path}: labels with one text only, which is for training: {len(alone)}, such as {strata[alone[0]]!r}")
     rest = sorted(set(range(len(unique))) - set(alone))
     try:
         training, dev = train_test_split(

@@ -15,7 +15,7 @@ from model_export.finetune.fit import Fit, chosen_of, logits, train
 from model_export.finetune.measures import constant, figures, judged_by, targets_of
 from model_export.finetune.outcome import Outcome, by_label
 from model_export.finetune.recipe import Recipe
-from model_export.finetune.resume import State, keeper, stoppable
+from model_export.finetune.resume import Asked, State, keeper, stoppable
 from model_export.finetune.start import Start, begin
 from model_export.package import digest, publish, staging
 from model_export.precision import has_bfloat16
@@ -60,10 +60,11 @@ def run(request: Request) -> None:
         fit = Fit(start.checkpoint, data.training, recipe)
         record = given_by(request, start) | {"texts": sizes}
         state = State(request.output, {name: str(value) for name, value in flat(record)})
-        saved, checkpoint = trained(fit, data, state)
-        record |= {"labels": list(data.labels), "saved": saved}
-        finish(stage / "checkpoint", fit, checkpoint, data, record)
-        publish(stage / "checkpoint", request.output)
+        with stoppable() as asked:  # which comes too late once it is trained: the rest takes seconds
+            saved, checkpoint = trained(fit, data, state, asked)
+            record |= {"labels": list(data.labels), "saved": saved}
+            finish(stage / "checkpoint", fit, checkpoint, data, record)
+            publish(stage / "checkpoint", request.output)
     state.remove()
 
 
@@ -90,15 +91,14 @@ def given_by(request: Request, start: Start) -> dict[str, Any]:
     }
 
 
-def trained(fit: Fit, data: Dataset, state: State) -> tuple[str, Checkpoint]:
+def trained(fit: Fit, data: Dataset, state: State, asked: Asked) -> tuple[str, Checkpoint]:
     """Name and weights of the better candidate, from the beginning or from where an interrupted run stood."""
     checks: dict[str, Sequence[LabelledText]] = {"dev": data.dev}
     if data.held_out:
         checks["held out"] = data.held_out
     if state.restore(fit):
         note(f"going on after step {fit.step} of {fit.steps}, as {state.path} has it")
-    with stoppable() as asked:
-        candidates = train(fit, checks, keeper(state, fit, asked))
+    candidates = train(fit, checks, keeper(state, fit, asked))
     try:
         name = chosen_of(fit, data.dev, candidates)
     except ExportError:

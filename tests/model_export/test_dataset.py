@@ -133,7 +133,7 @@ def test_label_of_one_text_is_for_training(tmp_path: Path, capsys: pytest.Captur
     rows.loc[0, "mood"] = "odd"
     rows.to_csv(tmp_path / "a.csv", index=False)
     made = load(tmp_path / "a.csv", None, COLUMNS, 0.2, 0)
-    assert "1 labels have one text only, which is for training, such as 'odd'" in capsys.readouterr().err
+    assert "one text only, which is for training: 1, such as 'odd'" in capsys.readouterr().err
     assert [one.text for one in made.training if one.labels == (made.labels.index("odd"),)] == ["text 0"]
 
 
