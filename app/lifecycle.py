@@ -11,6 +11,7 @@ import threading
 import time
 from concurrent.futures import CancelledError
 from http import HTTPStatus
+from traceback import clear_frames
 
 import structlog
 
@@ -168,7 +169,9 @@ class Lifecycle:
             model = await load(package, self.settings, self.plan)
         except Exception as exc:
             LOADS_FAILED.inc()
-            raise LoadError(HTTPStatus.UNPROCESSABLE_ENTITY, _failure(exc)) from exc
+            reason = _failure(exc)
+            await aside(give_back_memory)
+            raise LoadError(HTTPStatus.UNPROCESSABLE_ENTITY, reason) from exc
         replaced = await self._replace(model, found)
         await aside(give_back_memory)
         LOADS_SERVED.inc()
@@ -201,14 +204,8 @@ class Lifecycle:
         if found.stale:
             log.warning("model_source_not_reached", name=found.name, reason=found.stale)
         name, digest, engine = model.labels
-        log.info(
-            "ready",
-            model=name,
-            digest=digest,
-            engine=engine,
-            engine_reason=model.classifier.engine_reason,
-            golden_difference=model.golden_difference,
-        )
+        facts = {"engine_reason": model.classifier.engine_reason, "golden_difference": model.golden_difference}
+        log.info("ready", model=name, digest=digest, engine=engine, **facts)
 
     def handle_signals(self) -> None:
         """On SIGTERM say "not ready" first, and hand the signal on to the server after `drain_seconds`.
@@ -235,12 +232,12 @@ class Lifecycle:
 
 def _failure(exc: Exception) -> str:
     """Log why a model can't be served, and say so in one line."""
-    match exc:
-        case GoldenMismatch():
-            log.error("golden_check_failed", reason=str(exc))
-            return f"golden check failed: {exc}"
-        case PackageError():
-            log.error("load_failed", reason=str(exc))
-        case _:
-            log.error("load_failed", exc_info=exc)
-    return f"the model could not be loaded: {one_line(exc)}"
+    golden = isinstance(exc, GoldenMismatch)
+    expected = golden or isinstance(exc, PackageError)
+    event = "golden_check_failed" if golden else "load_failed"
+    log.error(event, **{"reason": str(exc)} if expected else {"exc_info": exc})
+    link: BaseException | None = exc
+    while link is not None:  # what its frames have loaded would stay in memory for as long as they do
+        clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
+    return f"golden check failed: {exc}" if golden else f"the model could not be loaded: {one_line(exc)}"

@@ -1,8 +1,11 @@
 """One version of the model in place of another while requests are answered: none fails, none mixes the two."""
 
+import asyncio
+import gc
 import os
 import signal
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +16,10 @@ from typing import Self
 import httpx
 import pytest
 
-from app.settings import BUNDLED_MODEL
+from app.errors import LoadError
+from app.lifecycle import Lifecycle
+from app.model.classifier import Classifier
+from app.settings import BUNDLED_MODEL, Settings
 from tests.app import plain_http
 from tests.app.versions import OTHER, TOKEN, load, swapped_labels
 from tests.conftest import RedisServer, Service, StartService, until
@@ -234,6 +240,34 @@ def test_a_service_that_could_not_load_its_own_can_be_given_another(
     assert load(started, BUNDLED_MODEL).json()["before"] is None
     started.wait_ready()
     assert outcome(plain_http.post(started.url + "/predict", json={"text": [LOVED]})) == BUNDLED
+
+
+def test_nothing_of_a_version_stays(other: Path, tmp_path: Path) -> None:
+    """Neither of the one that was replaced, nor of one that failed."""
+
+    def loaded() -> int:
+        """Models in memory, without the one of the start, which the garbage collector no longer looks at."""
+        return sum(isinstance(thing, Classifier) for thing in gc.get_objects())
+
+    async def main() -> None:
+        lifecycle = Lifecycle(Settings())
+        await lifecycle.start()
+        model = await lifecycle.wait_for_model()
+        parts = model, model.scorer, model.classifier, model.classifier.engine, model.classifier.encoder
+        old = [weakref.ref(part) for part in parts]
+        del model, parts
+        assert (await lifecycle.swap(str(other)))["before"] is not None
+        assert [part() for part in old] == [None] * len(old)
+        assert loaded() == 1
+        with pytest.raises(LoadError, match="golden check failed"):
+            await lifecycle.swap(str(golden_spoilt(tmp_path / "bad")))
+        assert loaded() == 1
+        await lifecycle.stop()
+
+    try:
+        asyncio.run(main())
+    finally:
+        gc.unfreeze()
 
 
 def test_several_workers_refuse(start_service: StartService, other: Path) -> None:
