@@ -164,8 +164,8 @@ def _described(error: ErrorDetails) -> ErrorDetail:
             return detail("text_too_long", error["loc"], f"{len(error['input'])} characters exceed {limit}")
         case "string_too_short" | "string_pattern_mismatch":
             return detail("blank_text", error["loc"], "a blank text has no sentiment")
-        case "string_type" if isinstance(error["input"], list):
-            return detail("pair", error["loc"], f"{len(error['input'])} texts are given as one: {ONE_TEXT}")
+        case "string_type" if isinstance(error["input"], list) and len(error["input"]) == 2:  # noqa: PLR2004 - a pair
+            return detail("pair", error["loc"], f"2 texts are given as one: {ONE_TEXT}")
         case "list_type" if len(error["loc"]) > 1 and error["loc"][0] == "text":
             return detail("no_pair", error["loc"], PAIRS)
         case "too_short" | "too_long" if len(error["loc"]) > 1 and error["loc"][0] == "text":

@@ -20,7 +20,8 @@ from app.http.schemas import VISIBLE
 from app.model.classifier import SCORE_DIGITS, Classifier
 from app.score.journal import DTYPE, EMPTY, RECORD
 
-CHUNK_ROWS = 256
+CHUNK_ROWS = 1024
+"""Of so many texts those of near length share a batch: 1 % of what an engine that pads computes is then padding."""
 BATCH_TOKENS, PADDED_BATCH_TOKENS = 512, 128
 """Tokens of one inference, padding included. The service's 128 keep a single text's latency low; here 512 save 2 %
 where nothing is padded, and cost time where something is."""

@@ -101,10 +101,17 @@ def test_text_that_utf_8_cannot_encode_is_escaped(pipe: tuple[int, int]) -> None
 
 
 def python(program: str) -> str:
-    """What a process of its own prints that runs this, after the imports that all need."""
+    """What a process of its own prints that runs this, after the imports that all need.
+
+    Python 3.12 and later warn of a fork beside other threads, which is what some of these try.
+    """
     imports = "import os; from app.telemetry.logs import LineWriter, log_request, stdout\n"
     ended = subprocess.run(
-        [sys.executable, "-c", imports + program], cwd=ROOT, check=True, capture_output=True, text=True
+        [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", imports + program],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     assert ended.stderr == ""
     return ended.stdout
