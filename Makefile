@@ -4,8 +4,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
-# PyTorch's CPU wheels for Linux on x86-64 have an index of their own (pytorch.org, "Get Started", Linux, Pip, CPU).
-TORCH_INDEX ?=
+# TORCH_INDEX: PyTorch's CPU wheels for Linux on x86-64 have an index of their own (pytorch.org, "Get Started", Linux, Pip, CPU).
 OUTPUT ?= build/package
 IMAGE ?= localhost/valence:dev
 MODEL_IMAGE ?= localhost/valence-model:dev
@@ -22,7 +21,7 @@ BUILDER ?= $(or $(wildcard $(CLUSTER_TOOLS)/image-build),$(shell \
 # glibc would keep freed blocks of up to 32 MiB for later, apart for each thread (the image sets the same).
 export MALLOC_MMAP_THRESHOLD_ := 1048576
 export MALLOC_TRIM_THRESHOLD_ := 2097152
-# The native engine. Optional: what it can't compute, and every machine without a C compiler, is ONNX Runtime's.
+# The native engine; the image is compiled by the same rule. Optional: what it can't compute is ONNX Runtime's.
 NATIVE := app/model/native/libtransformer.so
 CFLAGS ?= -O2 -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wl,-z,relro,-z,now,-z,noexecstack
 VENV := .venv
@@ -61,8 +60,10 @@ check: $(VENV)/.dev ## Verify style, types, import rules and the lock; changes n
 	$(POETRY) check --lock
 lint: $(VENV)/.dev ## Repair what `check` finds, as far as tools can
 	$(VENV)/bin/ruff check --fix . ; $(VENV)/bin/ruff format .
-test: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run all tests but those of the export and of containers
-	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile
+test: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run all tests but the slower ones: manifests, export, containers
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --ignore tests/k8s --ignore tests/observability
+test-manifests: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run the tests of manifests, alerts and dashboards
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile tests/k8s tests/observability
 test-export: $(VENV_EXPORT)/.export .venv-mlflow/bin/mlflow ## Run the tests of export and training (installs PyTorch for CPUs)
 	$(VENV_EXPORT)/bin/pytest tests/model_export tests/training tests/app/model/test_source.py tests/app/model/test_download.py
 checkov: .venv-checkov/bin/checkov $(VENV)/.dev ## Hold the rendered manifests against checkov's policies (.checkov.yaml)
@@ -104,7 +105,6 @@ deploy: ## Make the cluster that kubectl points at hold OVERLAY and no more of o
 	@$(PYTHON) .k8s/deploy.py $(OVERLAY)
 e2e: $(VENV)/.dev $(VENV)/.e2e ## Build the image, run both overlays as real pods, break them (root and podman; minutes)
 	IMAGE=$(IMAGE) CLUSTER_TOOLS=$(CLUSTER_TOOLS) $(VENV)/bin/pytest tests/e2e
-# The one place of the compile line: the image calls it, too.
 $(NATIVE): app/model/native/transformer.c
 	@if [ "$$(uname -m)" != x86_64 ]; then :; \
 	elif ! command -v $(CC) >/dev/null; then \
