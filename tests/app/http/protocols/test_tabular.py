@@ -12,6 +12,7 @@ from tritonclient import http as triton
 
 from tests.app import plain_http
 from tests.app.tables import regression
+from tests.app.versions import TOKEN, load
 from tests.conftest import ROOT, Service, StartService, until
 
 MANIFEST = json.loads((ROOT / "models" / "wine-quality" / "manifest.json").read_text(encoding="utf-8"))
@@ -308,3 +309,21 @@ def test_drift_is_watched_by_column(wine: Service) -> None:
     for name in (*NAMES, "predicted_label", "predicted_score"):
         assert wine.metric(series.format(name)) > 0
     assert wine.metric(series.format("residual sugar")) > 0.25
+
+
+def test_another_version_brings_its_own_ranges_and_other_columns_are_refused(
+    start_service: StartService, tmp_path: Any
+) -> None:
+    """Without a restart: the same columns with other ranges take the place, a model of texts does not."""
+    first, second = regression(tmp_path / "first"), tmp_path / "second"
+    narrow = [{**column, "maximum": 1.0} for column in json.loads((first / "manifest.json").read_text())["features"]]
+    regression(second, features=narrow)
+    service = start_service(VALENCE_MODEL_DIR=str(first), VALENCE_ADMIN_TOKEN=TOKEN).wait_ready()
+    assert "X-Out-Of-Range" not in post(service, {"features": [[1, 2]]}).headers
+    assert load(service, second).status_code == 200
+    answer = post(service, {"features": [[1, 2]]})
+    assert (answer.json(), answer.headers["X-Out-Of-Range"]) == ({"predictions": [{"value": 2.0}]}, "0")
+    refused = load(service, ROOT / "models" / "distilbert-sst2-mini")
+    assert refused.status_code == 422
+    assert "this process serves tabular-regression of acid (number), count (integer)" in refused.text
+    assert post(service, {"features": [[1, 2]]}).status_code == 200
