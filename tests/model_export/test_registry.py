@@ -20,7 +20,6 @@ from app.model.source import fetch
 from model_export.__main__ import main
 from model_export.package import fingerprint, write_json
 from tests.mlflow_server import MlflowServer, running
-from tests.model_export.command import error_line
 from tests.model_export.tiny import TOLERANCE
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -162,13 +161,27 @@ def test_champion_is_replaced_only_when_every_gate_holds(
     assert capsys.readouterr().err.splitlines()[-1] == "models:/ladder/3 is the champion already"
 
 
-def test_unknown_models_and_servers_are_one_line(client: Any, opinions: Path, package: Path, tmp_path: Path) -> None:
+def test_unknown_models_and_servers_are_one_line(
+    client: Any,
+    opinions: Path,
+    package: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Whatever is asked for, nothing is changed and the reason stands alone."""
+
+    def reason(*arguments: str | Path) -> str:
+        assert main([str(argument) for argument in arguments]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
     assert client
-    assert "Registered Model with name=unknown not found" in error_line("promote", "unknown", "--data", opinions)
-    assert "dev.tsv" in error_line("promote", "unknown", "--data", tmp_path / "dev.tsv")
-    assert "no model package at" in error_line("register", "x", "--package", tmp_path)
-    line = error_line("register", "x", "--package", package, MLFLOW_TRACKING_URI="")
-    assert line == "MLFLOW_TRACKING_URI should name the server of MLflow"
-    line = error_line("--model", "x", "--output", tmp_path / "p", "--register", "x", MLFLOW_TRACKING_URI="")
-    assert line == "--register needs MLFLOW_TRACKING_URI, which names the server of MLflow"
+    assert "Registered Model with name=unknown not found" in reason("promote", "unknown", "--data", opinions)
+    assert "dev.tsv" in reason("promote", "unknown", "--data", tmp_path / "dev.tsv")
+    assert "no model package at" in reason("register", "x", "--package", tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    nowhere = "error: MLFLOW_TRACKING_URI should name the server of MLflow"
+    assert reason("register", "x", "--package", package) == nowhere
+    line = reason("--model", "x", "--output", tmp_path / "p", "--register", "x")
+    assert line == "error: --register needs MLFLOW_TRACKING_URI, which names the server of MLflow"
