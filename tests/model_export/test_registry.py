@@ -161,8 +161,8 @@ def test_champion_is_replaced_only_when_every_gate_holds(
     assert capsys.readouterr().err.splitlines()[-1] == "models:/ladder/3 is the champion already"
 
 
+@pytest.mark.usefixtures("client")
 def test_unknown_models_and_servers_are_one_line(
-    client: Any,
     opinions: Path,
     package: Path,
     tmp_path: Path,
@@ -176,7 +176,6 @@ def test_unknown_models_and_servers_are_one_line(
         (line,) = capsys.readouterr().err.splitlines()
         return line
 
-    assert client
     assert "Registered Model with name=unknown not found" in reason("promote", "unknown", "--data", opinions)
     assert "dev.tsv" in reason("promote", "unknown", "--data", tmp_path / "dev.tsv")
     assert "no model package at" in reason("register", "x", "--package", tmp_path)
