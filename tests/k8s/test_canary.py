@@ -6,11 +6,11 @@ import yaml
 from tests.k8s.rendering import K8S, Object, api_templates, with_components
 
 PATCH = (K8S / "components" / "canary" / "model" / "deployment.yaml").read_text(encoding="utf-8")
-NAMED = [{"patch": PATCH.replace("models:/sentiment@candidate", "models:/sentiment/4")}]
+NAMED = [{"patch": PATCH.replace("models:/sentiment/4", "models:/sentiment/5")}]
 
 
 @pytest.mark.parametrize(
-    "before", [(), ("model-volume",), ("api-keys",)], ids=lambda components: components[0] if components else "alone"
+    "before", [(), ("model-volume",), ("model-registry",)], ids=lambda components: components[0] if components else "alone"
 )
 def test_the_canary_differs_by_its_model_alone(before: tuple[str, ...]) -> None:
     """The same image and all else of the stable pods, but for the label that metrics have, and the one variable."""
@@ -20,7 +20,7 @@ def test_the_canary_differs_by_its_model_alone(before: tuple[str, ...]) -> None:
     pods = {name: template["spec"]["containers"][0] for name, template in templates.items()}
     assert {template["metadata"]["labels"]["version"] for template in templates.values()} == {"stable", "canary"}
     assert folders(pods["valence"]) == (["/srv/package/model"] if "model-volume" in before else [])
-    assert folders(pods["valence-canary"]) == ["models:/sentiment/4"]
+    assert folders(pods["valence-canary"]) == ["models:/sentiment/5"]
     same = [{name: value for name, value in container.items() if name != "env"} for container in pods.values()]
     assert same[0] == same[1]
 
