@@ -67,7 +67,7 @@ def convert(fitted: Fitted) -> bytes:
         )
     except Exception as exc:  # skl2onnx's errors have no base class of their own
         raise ExportError(f"skl2onnx can't convert {fitted.algorithm}: {one_line(exc)}") from exc
-    graph = _scores_only(model)
+    graph = _within_bounds(_scores_only(model)) if classifies else _scores_only(model)
     onnx.checker.check_model(graph)
     serialised: bytes = graph.SerializeToString()
     return serialised
@@ -158,3 +158,15 @@ def _scores_only(model: Any) -> Any:
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()]
     return onnx.helper.make_model(graph, opset_imports=imports, ir_version=model.ir_version)
+
+
+def _within_bounds(model: Any) -> Any:
+    """The graph with scores from 0 to 1: the shares of many trees add up to 1.0000001 or -0.0000001 in float32."""
+    (output,) = model.graph.output
+    kind = output.type.tensor_type.elem_type
+    for node in model.graph.node:
+        node.output[:] = ["unbounded" if name == output.name else name for name in node.output]
+    bounds = [onnx.helper.make_tensor(name, kind, [], [value]) for name, value in (("least", 0.0), ("most", 1.0))]
+    model.graph.initializer.extend(bounds)
+    model.graph.node.append(onnx.helper.make_node("Clip", ["unbounded", "least", "most"], [output.name]))
+    return model

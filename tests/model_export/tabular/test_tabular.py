@@ -72,6 +72,16 @@ def test_graph_says_what_scikit_learn_says(frame: pd.DataFrame, target: str, alg
     assert verification.max_difference < 2e-6
 
 
+def test_scores_stay_from_0_to_1() -> None:
+    """Twenty trees that are all sure: their shares of 0.05 add up to more than 1 in float32, and leave less than 0."""
+    rows = pd.DataFrame(np.random.default_rng(0).normal(size=(120, 2)), columns=["acid", "sugar"])
+    target = (rows.acid + rows.sugar > 0).astype(int)
+    few = {"n_estimators": 20}
+    made = fit(rows, target, algorithm="random_forest", hyperparameters=few, task="classification")
+    scores = graph_scores(convert(made), rows.to_numpy(np.float64))
+    assert (scores.min(), scores.max()) == (0.0, 1.0)
+
+
 def test_another_graph_is_refused(frame: pd.DataFrame) -> None:
     """The gate names the row and the difference."""
     made, other = fitted(frame, "class", "random_forest"), fitted(frame, "class", "random_forest", max_depth=2)

@@ -69,6 +69,7 @@ TABLES: dict[str, tuple[Any, tuple[int | str, ...], str]] = {
     "a word": (changed(table(), "data", 7, ["a" * 99, 1]), ("data", 7, 0), "valid number, got '" + "a" * 39 + "..."),
     "a bool": (changed(table(), "data", 7, [True, 1]), ("data", 7, 0), "should be a valid number, got True"),
     "null": (changed(table(), "target", 7, None), ("target", 7), "should be a number from"),
+    "a bool class": (changed(table(), "target", 7, True), ("target", 7), "number from .*, got True"),
     "blank class": (changed(table(), "target", 7, " "), ("target", 7), "not blank, got ' '"),
     "long class": (changed(table(), "target", 7, "a" * 101), ("target", 7), "a string of 1 to 100 characters"),
     "inexact class": (changed(table(), "target", 7, 2**60), ("target", 7), "-2\\*\\*53 to 2\\*\\*53"),
