@@ -10,7 +10,9 @@ NAMED = [{"patch": PATCH.replace("models:/sentiment/4", "models:/sentiment/5")}]
 
 
 @pytest.mark.parametrize(
-    "before", [(), ("model-volume",), ("model-registry",)], ids=lambda components: components[0] if components else "alone"
+    "before",
+    [(), ("model-volume",), ("model-registry",)],
+    ids=lambda components: components[0] if components else "alone",
 )
 def test_the_canary_differs_by_its_model_alone(before: tuple[str, ...]) -> None:
     """The same image and all else of the stable pods, but for the label that metrics have, and the one variable."""
