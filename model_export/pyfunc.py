@@ -32,15 +32,15 @@ class PackageModel(PythonModel):  # type: ignore[misc]
     ) -> "pd.DataFrame":
         """One column of texts -> one row each: `label`, `score` and a column for each label, named after it.
 
-        A missing or blank text, which the service would refuse, gets no label and scores that are no numbers.
+        A missing or blank text, which the service would refuse, gets an empty label and scores that are no numbers.
         """
         rows = [self._row(text) for text in model_input.iloc[:, 0]]
         return pd.DataFrame(rows, columns=["label", "score", *self._labels], index=model_input.index)
 
-    def _row(self, text: object) -> list[str | float | None]:
+    def _row(self, text: object) -> list[str | float]:
         """One text alone: a batch changes no score, and pays only for much padding."""
         if not isinstance(text, str) or not text.strip():
-            return [None, *[float("nan")] * (1 + len(self._labels))]
+            return ["", *[float("nan")] * (1 + len(self._labels))]  # of no label Spark would make the text "nan"
         (prediction,) = self._classifier.predict([self._classifier.encoder.encode(text).ids])
         by_index = dict(zip(prediction.labels, prediction.scores, strict=True))
         scores = [by_index[index] for index in range(len(self._labels))]

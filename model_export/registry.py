@@ -142,7 +142,7 @@ def _signature(mlflow: Any, labels: list[str]) -> Any:
     scores = [column("double", name) for name in ("score", *labels)]
     return mlflow.models.ModelSignature(
         inputs=schema([column("string")]),  # by no name: a list, a column of any name, a Series
-        outputs=schema([column("string", "label", required=False), *scores]),
+        outputs=schema([column("string", "label"), *scores]),
     )
 
 

@@ -111,7 +111,7 @@ print(json.dumps([app.__file__, model.predict(texts).values.tolist(), rows]))
 def test_registered_model_scores_as_the_service_does_without_the_repository(
     client: Any, package: Path, tmp_path: Path
 ) -> None:
-    """From a list and from a column of any name; a missing or blank text gets no label and stops nothing."""
+    """From a list and from a column of any name; a missing or blank text gets an empty label and stops nothing."""
     assert main(["register", "standalone", "--package", str(package)]) == 0
     command = [sys.executable, "-c", SCORE, "models:/standalone@candidate", json.dumps(TEXTS)]
     process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -123,7 +123,7 @@ def test_registered_model_scores_as_the_service_does_without_the_repository(
         (prediction,) = classifier.predict([classifier.encoder.encode(text).ids])
         first, second = (dict(zip(prediction.labels, prediction.scores, strict=True))[index] for index in (0, 1))
         assert row == [("NEGATIVE", "POSITIVE")[prediction.labels[0]], max(first, second), first, second]
-    assert column == [*listed, [None] * 4, [None] * 4]
+    assert column == [*listed, *[["", None, None, None]] * 2]
     assert client.get_model_version_by_alias("standalone", "candidate").version == "1"
 
 
