@@ -38,5 +38,7 @@ def test_one_label_a_text_is_cross_entropy() -> None:
 
 
 def test_several_labels_are_judged_each_alone() -> None:
-    """At a logit of 0 every decision costs ln 2, whatever is right."""
-    assert loss_of("sigmoid", None)(torch.zeros(2, 3), torch.ones(2, 3)) == pytest.approx(np.log(2))
+    """At a logit of 0 every decision costs ln 2, times the label's weight where the label is right."""
+    logits, targets = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])
+    assert loss_of("sigmoid", None)(logits, targets) == pytest.approx(np.log(2))
+    assert loss_of("sigmoid", torch.tensor([3.0, 5.0]))(logits, targets) == pytest.approx((3 + 1) / 2 * np.log(2))
