@@ -31,7 +31,7 @@ def outcome(activation: Activation, texts: int, labels: int) -> Outcome:
     record |= {"texts": {"dev": texts}, "constant_answer": 30.0, "calibration": calibration}
     record |= {"start": {"id": "tiny"}, "data": {"training": {"file": "a.csv"}}, "recipe": {"seed": 7}}
     return Outcome(
-        labels=("<b>", "$a$", *(f"label {n}" for n in range(2, labels))),
+        labels=("<b>", "$\\x$", *(f"label {n}" for n in range(2, labels))),
         activation=activation,
         texts=[f"<script>{n}</script>" for n in range(texts)],
         targets=targets,
@@ -70,8 +70,8 @@ def test_worst_errors_come_first() -> None:
     assert [mistake.text for mistake in found] == [f"<script>{n}</script>" for n in range(87, 27, -3)]
     first = found[0]
     assert list(first.right) == ["<b>"]
-    assert list(first.given) == ["$a$"]
-    assert first.given["$a$"] > 0.9
+    assert list(first.given) == ["$\\x$"]
+    assert first.given["$\\x$"] > 0.9
     assert first.right["<b>"] < 0.1
 
 
