@@ -33,7 +33,7 @@ def test_faults_cost_what_is_promised(tmp_path: Path) -> None:
     done = subprocess.run([*command, file], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
     rows = json.loads(file.read_text())["faults"]
     assert [row["fault"] for row in rows] == ["kill -9 of the only worker", "Redis killed"], done.stderr
-    assert all(row["counts"]["sent"] > 100 and row["counts"]["wrong"] == 0 for row in rows)
+    assert all(row["counts"]["sent"] > 10 and row["counts"]["wrong"] == 0 for row in rows)
     assert rows[1]["counts"]["lost"] == 0
     assert done.stdout.count(" kept ") + done.stdout.count(" BROKEN ") == 2
     assert done.returncode == (0 if done.stdout.count(" kept ") == 2 else 1)

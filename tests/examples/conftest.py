@@ -25,7 +25,7 @@ def pages() -> Iterator[str]:
 def keyed(tmp_path_factory: pytest.TempPathFactory, pages: str) -> Iterator[Service]:
     """A service with small limits that knows a caller without limits and two with them, and lets `pages` ask."""
     folder = tmp_path_factory.mktemp("examples")
-    slow, daily = line("slow", "slow-key", "texts_per_second=4"), line("daily", "daily-key", "texts_per_day=1")
+    slow, daily = line("slow", "slow-key", "texts_per_second=2 burst=4"), line("daily", "daily-key", "texts_per_day=1")
     (folder / "keys").write_text(line("shop", "shop-key") + slow + daily)
     limits = {"VALENCE_MAX_TEXTS": "4", "VALENCE_MAX_BODY_BYTES": "2000", "VALENCE_DRAIN_SECONDS": "0"}
     callers = {"VALENCE_API_KEYS_FILE": str(folder / "keys"), "VALENCE_CORS_ORIGINS": pages}

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as NotYet
 from redis.exceptions import ResponseError
+from redis.retry import Retry
 
 from app.scoring.redis_tier import RedisTier
 from tests.app.redis_tiers import answer, ask_on, key, metric, run, until, until_found
@@ -36,7 +38,8 @@ sentinel failover-timeout mymaster 1000
 
 def client(port: int, *, password: str = MASTER, db: int = 1) -> Redis:
     """A client of one server."""
-    return Redis.from_url(f"redis://:{password}@127.0.0.1:{port}/{db}", protocol=2)
+    # A server that changes its role ends its connections, also twice within a failover.
+    return Redis.from_url(f"redis://:{password}@127.0.0.1:{port}/{db}", protocol=2, retry=Retry(NoBackoff(), 10))
 
 
 class Guarded:
