@@ -15,7 +15,7 @@ import yaml
 K8S = Path(__file__).resolve().parents[2] / ".k8s"
 OVERLAYS = ("dev", "prod")
 COMPONENTS = tuple(sorted(folder.name for folder in (K8S / "components").iterdir()))
-INSTEAD = {"keda": "autoscaling", "managed-redis": "redis-exporter"}
+INSTEAD = {"keda": "autoscaling", "managed-redis": "redis-exporter", "model-registry": "model-volume"}
 """Components that take another's place; never both."""
 
 Object = dict[str, Any]
@@ -80,7 +80,7 @@ COMPOSITIONS: dict[str, tuple[str, ...]] = {
     "trained": ("network-policies", "training", "training/network-policies"),
     "traced": ("istio", "network-policies", "tracing", "tracing/istio", "tracing/network-policies"),
     "all, autoscaling": all_but(*INSTEAD),
-    "all, keda": all_but("autoscaling", "managed-redis"),
+    "all, keda": all_but("autoscaling", "managed-redis", "model-registry"),
 }
 """Name -> components: each alone, some with their parts for those beside them, and as many together as can be."""
 

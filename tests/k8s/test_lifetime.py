@@ -29,7 +29,7 @@ def seconds(value: str) -> float:
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_setting_is_known_and_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each key and variable is a setting of the service, of OpenTelemetry's SDK, or a part of another's value."""
+    """Each is a setting of the service, of OpenTelemetry's SDK or MLflow's client, or a part of another's value."""
     objects = rendered(name)
     api = named(objects, "Deployment", "valence")["spec"]["template"]["spec"]["containers"][0]
     config = settings_of(objects) | {"REDIS_PASSWORD": "secret"}
@@ -37,7 +37,8 @@ def test_every_setting_is_known_and_valid(name: str, monkeypatch: pytest.MonkeyP
     parts = {name for value in values.values() for name in EXPANDED.findall(value)}
     assert parts <= set(config)
     environment = config | {name: EXPANDED.sub(lambda part: config[part[1]], value) for name, value in values.items()}
-    theirs = set(vars(environment_variables)) | parts  # each constant of OpenTelemetry has the name of its variable
+    # Each constant of OpenTelemetry has the name of its variable.
+    theirs = set(vars(environment_variables)) | {"MLFLOW_TRACKING_URI"} | parts
     assert {key for key in environment if key not in theirs} <= {PREFIX + key.upper() for key in Settings.model_fields}
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)

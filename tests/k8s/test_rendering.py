@@ -30,7 +30,7 @@ def test_every_composition_renders(name: str) -> None:
 @pytest.mark.parametrize("scaler", ["autoscaling", "keda"])
 def test_components_come_in_any_order(scaler: str) -> None:
     """All together render to the same objects forwards and backwards, but for the order of volumes."""
-    components = all_but("keda" if scaler == "autoscaling" else "autoscaling", "managed-redis")
+    components = all_but("keda" if scaler == "autoscaling" else "autoscaling", "managed-redis", "model-registry")
 
     def by_identity(*order: str) -> dict[str, object]:
         objects = deepcopy(base_with(*order))
