@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, Strict, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, Strict
 from starlette.responses import Response
 
 from app.errors import AppError, InvalidRequest
@@ -21,20 +21,11 @@ from app.http.protocols.inference import (
     texts_of,
 )
 from app.http.protocols.native import checked
-from app.http.protocols.tei import INPUTS, TEXT
+from app.http.protocols.tei import inputs_schema
 from app.http.refusals import refused
 from app.http.schemas import MAX_TOP_K, LabelScore, PredictRequest, detail, read
 from app.model.tabular import AnyManifest
 from app.scoring.memory import Answer
-
-OBJECT = {
-    "type": "object",
-    "properties": {"text": TEXT, "text_pair": TEXT},
-    "required": ["text"],
-    "additionalProperties": False,
-}
-LISTED = {**INPUTS, "anyOf": [*INPUTS["anyOf"], OBJECT, {"type": "array", "items": OBJECT, "minItems": 1}]}
-"""The library's pipelines know objects, too."""
 
 
 class HuggingFaceParameters(BaseModel):
@@ -51,8 +42,24 @@ class HuggingFaceParameters(BaseModel):
 class HuggingFaceRequest(BaseModel):
     """What `huggingface_hub.InferenceClient.text_classification` sends."""
 
-    inputs: Annotated[str | dict[str, Any] | list[Any], WithJsonSchema(LISTED)]
+    inputs: str | dict[str, Any] | list[Any]
+    """Texts or pairs as TEI has them, or objects with `text` and, for pairs, `text_pair`."""
     parameters: HuggingFaceParameters | None = None
+
+
+def request_schema(schema: type[PredictRequest]) -> dict[str, Any]:
+    """A request, for `/openapi.json`; the library's pipelines know objects, too."""
+    told = inlined(HuggingFaceRequest)
+    one, many = inputs_schema(schema)["anyOf"]
+    names, text = (("text", "text_pair"), one["items"]) if schema.pairs else (("text",), one)
+    named = {
+        "type": "object",
+        "properties": dict.fromkeys(names, text),
+        "required": list(names),
+        "additionalProperties": False,
+    }
+    told["properties"]["inputs"] = {"anyOf": [one, many, named, {**many, "items": named}]}
+    return told
 
 
 class HuggingFaceError(BaseModel):
@@ -105,13 +112,13 @@ def _texts(item: dict[str, Any]) -> list[Any]:
     return [text for text in (item["text"], item.get("text_pair")) if text is not None]
 
 
-def router() -> APIRouter:
+def router(schema: type[PredictRequest]) -> APIRouter:
     """What `/openapi.json` says of it: `Predict` answers before this route is asked."""
     routes = APIRouter(tags=["Hugging Face"])
     errors: dict[int | str, dict[str, Any]] = {
         status: {"model": HuggingFaceError, "description": description} for status, description in REFUSALS.items()
     }
-    body = {"required": True, "content": {"application/json": {"schema": inlined(HuggingFaceRequest)}}}
+    body = {"required": True, "content": {"application/json": {"schema": request_schema(schema)}}}
 
     @routes.post("/", response_model=list[list[LabelScore]], responses=errors, openapi_extra={"requestBody": body})
     async def classify() -> None:

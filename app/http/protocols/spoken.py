@@ -11,7 +11,7 @@ from app.http.protocols.huggingface import HuggingFace
 from app.http.protocols.inference import ANSWER_HEADERS, REFUSALS, RETRY_AFTER, InferenceProtocol, inlined
 from app.http.protocols.native import Native
 from app.http.protocols.tabular import RowSchemas, Tabular
-from app.http.protocols.tei import Tei, TeiError, TeiRequest, TeiResponse
+from app.http.protocols.tei import Tei, TeiError, TeiResponse
 from app.http.protocols.v2 import MODEL, MODEL_VERSION, V2
 from app.http.protocols.v2_rows import V2Rows
 from app.http.schemas import ErrorResponse, PredictRequest, PredictResponse, predict_request
@@ -72,7 +72,7 @@ def _for_texts(lifecycle: Lifecycle, package: Package, version: str) -> Spoken:
     by_path: dict[str, InferenceProtocol] = {PATH: Native(schema), "/": HuggingFace(schema)}
     routers = (
         router(schema),
-        huggingface.router(),
+        huggingface.router(schema),
         tei.router(lifecycle, version),
         v2_models.router(lifecycle, version),
     )
@@ -90,7 +90,7 @@ def _for_rows(lifecycle: Lifecycle, package: TabularPackage, version: str) -> Sp
 def router(schema: type[PredictRequest]) -> APIRouter:
     """What `/openapi.json` says of `Predict`, which answers before this route is asked."""
     routes = APIRouter(tags=["prediction"])
-    either = {"anyOf": [inlined(schema), inlined(TeiRequest)]}
+    either = {"anyOf": [inlined(schema), tei.request_schema(schema)]}
     body = {"required": True, "content": {"application/json": {"schema": either}}}
 
     @routes.post(

@@ -5,16 +5,16 @@ A flat list is a list of texts here, but a pair where the model takes pairs. TEI
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import orjson
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from app.errors import AppError
 from app.http.observe import PATH
-from app.http.protocols.inference import JSON_TYPE, Header, Respond, chosen_scores, sentences, texts_of
+from app.http.protocols.inference import JSON_TYPE, Header, Respond, chosen_scores, inlined, sentences, texts_of
 from app.http.protocols.native import checked
 from app.http.refusals import refused
 from app.http.schemas import LabelScore, PredictRequest, read
@@ -23,14 +23,6 @@ from app.model.package import Manifest
 from app.model.tabular import AnyManifest
 from app.scoring.memory import Answer
 
-TEXT = {"type": "string"}
-ONE_OR_TWO = {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 2}
-INPUTS = {
-    "anyOf": [TEXT, {"type": "array", "items": {"anyOf": [TEXT, ONE_OR_TWO]}, "minItems": 1}],
-    "description": "One text, or a list of texts, each alone or in a list of its own; for a model that takes pairs a "
-    "list of two, or a list of those; within the limits of `text`.",
-}
-Inputs = Annotated[str | list[Any], WithJsonSchema(INPUTS)]
 ERROR_TYPES = {
     HTTPStatus.TOO_MANY_REQUESTS: "Overloaded",
     HTTPStatus.SERVICE_UNAVAILABLE: "Unhealthy",
@@ -41,13 +33,29 @@ ERROR_TYPES = {
 class TeiRequest(BaseModel):
     """What TEI's clients send."""
 
-    inputs: Inputs
+    inputs: str | list[Any]
+    """One text or pair, or a list of them; `inputs_schema` says which."""
     truncate: bool | None = None
     """Whether a text that is too long is cut, as it is by default, or refused."""
     truncation_direction: Literal["Left", "Right", "left", "right"] = "Right"
     """Which end is cut."""
     raw_scores: bool = False
     """Whether scores are logits."""
+
+
+def inputs_schema(schema: type[PredictRequest]) -> dict[str, Any]:
+    """What `inputs` may hold, as JSON Schema: a text, or a pair where the model takes those, or a list of them."""
+    own = inlined(schema)["properties"]["text"]
+    one = own["items"]
+    in_list = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": 1}]}
+    return {"anyOf": [one, {**own, "items": one if schema.pairs else in_list}]}
+
+
+def request_schema(schema: type[PredictRequest]) -> dict[str, Any]:
+    """A request, for `/openapi.json`."""
+    told = inlined(TeiRequest)
+    told["properties"]["inputs"] = inputs_schema(schema)
+    return told
 
 
 class TeiError(BaseModel):
