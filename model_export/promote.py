@@ -19,7 +19,7 @@ from app.settings import SettingsError, read_settings
 from model_export.dataset import Columns, read_named
 from model_export.errors import ExportError
 from model_export.gates import Gate, alone, compare, measure
-from model_export.labelled import Example, add_columns, read_labelled
+from model_export.labelled import add_columns, read_labelled
 from model_export.progress import note
 from model_export.registry import CANDIDATE, CHAMPION, needed_tracker, refusals
 from model_export.tracking import Tracker
@@ -40,6 +40,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    columns = None if options.text_column is None else Columns(options.text_column, options.label_column)
+    numbered = [] if columns else read_labelled(options.data)  # said before anything is fetched, if it is no data
     told = needed_tracker()
     name, version = options.name, options.version or _by_alias(told, options.name, options.alias)
     if version is None:
@@ -50,7 +52,8 @@ def _run(options: argparse.Namespace) -> None:
         return
     cache = read_settings().model_cache_dir
     package = Package(fetch(f"models:/{name}/{version}", cache))
-    examples = _examples(options, package.manifest.labels)
+    # Names of labels are those of the candidate.
+    examples = read_named(options.data, columns, package.manifest.labels) if columns else numbered
     candidate = measure(package.folder, examples)
     champion = measure(fetch(f"models:/{name}/{before}", cache), examples) if before else None
     texts = [example.text for example in examples]
@@ -58,13 +61,6 @@ def _run(options: argparse.Namespace) -> None:
     sys.stdout.write(f"{table(gates)}\n")
     _record(told, name, version, gates)
     _decide(told, name, version, before, gates)
-
-
-def _examples(options: argparse.Namespace, labels: Sequence[str]) -> list[Example]:
-    """The labelled texts; names of labels are those of the candidate."""
-    if options.text_column is None:
-        return read_labelled(options.data)
-    return read_named(options.data, Columns(options.text_column, options.label_column), labels)
 
 
 def _decide(told: Tracker, name: str, version: str, before: str | None, gates: Sequence[Gate]) -> None:

@@ -35,6 +35,7 @@ def client(server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A client of the server that MLFLOW_TRACKING_URI names."""
     for name, value in server.variables.items():
         monkeypatch.setenv(name, value)
+    mlflow.set_tracking_uri(server.url)  # which another test of this process may have set, too, and comes first
     return mlflow.MlflowClient(server.url)
 
 
