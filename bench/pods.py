@@ -6,12 +6,13 @@ Takes root, podman, Envoy, and the tools that start rendered manifests as pods w
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from load.programs import ROOT, Program, free_port
+from load.programs import ROOT, START_SECONDS, ProcessError, Program, free_port, is_ready
 
 TOOLS = ROOT.parent / "shared" / "tools" / "cluster"
 IMAGE = "localhost/valence:dev"
@@ -20,6 +21,8 @@ PUBLISHED = {"valence": 18_080, "valence:http-metrics": 19_090, "valence-redis":
 """Service and port -> the port here of its first pod; the next ones follow."""
 CONNECT_ATTEMPTS = 3
 """A connection goes to another pod where one takes none."""
+PROBE_SECONDS = "0.5s"
+"""How often Envoy asks a pod's /readyz. Nobody connects to a pod that is not ready: so it is with a Service, too."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,15 @@ class Pods:
     def metrics_urls(self) -> list[str]:
         """The page of each pod."""
         return [f"http://127.0.0.1:{PUBLISHED['valence:http-metrics'] + index}/metrics" for index in range(self.count)]
+
+    def wait_until_ready(self) -> None:
+        """Until every pod may be sent requests. Raises ProcessError."""
+        end = time.monotonic() + START_SECONDS
+        first = PUBLISHED["valence"]
+        while not all(is_ready(port) for port in range(first, first + self.count)):
+            if time.monotonic() > end:
+                raise ProcessError(f"{self.count} pods were not ready within {START_SECONDS} s")
+            time.sleep(0.05)
 
     @property
     def redis_url(self) -> str:
@@ -78,17 +90,27 @@ def pods_behind_envoy(tools: Path, image: str, pods: int) -> Iterator[Pods]:
 
 
 def balancer(port: int, pods: Sequence[int]) -> dict[str, object]:
-    """Envoy's configuration: each connection to the next pod that takes one."""
+    """Envoy's configuration: each connection to the next pod that is ready and takes one."""
     proxy = {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
         "stat_prefix": "pods",
         "cluster": "pods",
         "max_connect_attempts": CONNECT_ATTEMPTS,
     }
+    probe = {
+        "timeout": "1s",
+        "interval": PROBE_SECONDS,
+        "no_traffic_interval": PROBE_SECONDS,
+        "healthy_threshold": 1,
+        "unhealthy_threshold": 1,
+        "http_health_check": {"path": "/readyz"},
+    }
     endpoints = [{"endpoint": {"address": _address(pod)}} for pod in pods]
     cluster = {
         "name": "pods",
         "connect_timeout": "1s",
+        "health_checks": [probe],
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "load_assignment": {"cluster_name": "pods", "endpoints": [{"lb_endpoints": endpoints}]},
     }
     filters = [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import FrameType
@@ -78,6 +79,18 @@ def on_cores(cores: Cores) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def is_ready(port: int, path: str = "/readyz") -> bool:
+    """Whether what listens on `port` answers 200."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 class Program:
     """A server with its children. `ready_seconds` is the time from its start to the first good answer."""
 
@@ -102,20 +115,10 @@ class Program:
         self.ready_seconds = time.perf_counter() - began
 
     def _wait(self, path: str, deadline: float) -> None:
-        while not self._answers(path):
+        while not is_ready(self.port, path):
             if self._process.poll() is not None or time.perf_counter() > deadline:
                 raise ProcessError(f"{self._name} did not become ready:\n{self.log()[-2000:]}")
             time.sleep(0.005)
-
-    def _answers(self, path: str) -> bool:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            connection.request("GET", path)
-            return connection.getresponse().status == 200  # noqa: PLR2004
-        except (OSError, HTTPException):
-            return False
-        finally:
-            connection.close()
 
     @property
     def pid(self) -> int:

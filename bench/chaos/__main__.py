@@ -100,6 +100,7 @@ def pod_rows(options: argparse.Namespace) -> Iterator[Row]:
         questions = Questions(pods.port)
         for fault in POD_FAULTS:
             if any(word in fault.name for word in options.only):
+                pods.wait_until_ready()  # the fault before this one has started some anew
                 traffic = Traffic(lambda: pods.port, questions, fault.promised_seconds)
                 under_traffic(traffic, fault.strike(pods), options.seconds)
                 yield Row(fault.name, fault.may_lose, fault.promised_seconds, traffic.counts)

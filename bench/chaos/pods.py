@@ -18,8 +18,8 @@ class PodFault:
     strike: Callable[[Pods], AbstractContextManager[object]]
     may_lose: int = 0
     """Requests, of those that were under way."""
-    promised_seconds: float = 5.0
-    """For an answer, with half a core for each pod."""
+    promised_seconds: float = 10.0
+    """For an answer: VALENCE_TIMEOUT of the overlay. A new worker takes seconds to load with half a core."""
 
 
 @contextmanager
