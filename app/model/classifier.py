@@ -1,5 +1,6 @@
 """A model package and what computes it: token ids -> labels and scores. Knows neither HTTP nor asyncio."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -18,6 +19,9 @@ tip an activation over a rounding edge; a CPU on which u8s8 products saturate di
 WARMUP_WORDS = (8, 32, 128)
 SCORE_DIGITS = 7
 """Digits behind the point that a float32 score has."""
+
+
+FloatArray = npt.NDArray[np.float64]
 
 
 class Prediction(NamedTuple):
@@ -81,23 +85,23 @@ class Classifier:
             package.tokenizer_path, windows.tokens, overlap=windows.overlap, max_windows=windows.most
         )
 
-    def scores(self, rows: list[list[int]]) -> npt.NDArray[np.float64]:
+    def scores(self, rows: list[list[int]]) -> FloatArray:
         """Token ids of some texts -> float64 (texts, labels) between 0 and 1."""
-        return self._activated(self._logits(rows).astype(np.float64))
+        return self._computed(rows)[0]
 
-    def _activated(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        if not self._softmax:
-            return 1.0 / (1.0 + np.exp(-logits))
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        normalised: npt.NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
-        return normalised
-
-    def _logits(self, rows: list[list[int]]) -> npt.NDArray[np.float32]:
+    def _computed(self, rows: list[list[int]]) -> tuple[FloatArray, npt.NDArray[np.float32]]:
+        """Token ids of some texts -> scores and logits, both (texts, labels)."""
         if max(map(len, rows)) <= self.window_tokens:
-            return self.engine.logits(rows)
-        return np.array([self._mean_logits(row) for row in rows], np.float32)
+            logits = self.engine.logits(rows)
+        else:
+            logits = np.array([self._mean_logits(row) for row in rows], np.float32)
+        wide = logits.astype(np.float64)
+        if not self._softmax:
+            return 1.0 / (1.0 + np.exp(-wide)), logits
+        exponentials = np.exp(wide - wide.max(axis=1, keepdims=True))
+        return exponentials / exponentials.sum(axis=1, keepdims=True), logits
 
-    def _mean_logits(self, row: list[int]) -> npt.NDArray[np.float64]:
+    def _mean_logits(self, row: list[int]) -> FloatArray:
         """Token ids of one text, window after window -> the mean of the windows' logits (labels,), by their tokens.
 
         One window a call: nothing is padded, a text takes no more memory than a window, and to compute them together
@@ -105,35 +109,18 @@ class Classifier:
         """
         windows = [row[begin : begin + self.window_tokens] for begin in range(0, len(row), self.window_tokens)]
         logits = [self.engine.logits([window])[0] for window in windows]
-        mean: npt.NDArray[np.float64] = np.average(logits, axis=0, weights=[len(window) for window in windows])
+        mean: FloatArray = np.average(logits, axis=0, weights=[len(window) for window in windows])
         return mean
 
     def predict(self, rows: list[list[int]]) -> list[Prediction]:
         """Token ids of some texts -> what the model says of each; scores are rounded to `SCORE_DIGITS`."""
-        logits = self._logits(rows)
-        return ranked(self._activated(logits.astype(np.float64)), logits)
+        return ranked(*self._computed(rows))
 
     def check_golden(self) -> float:
         """Score the manifest's golden texts, alone and as one batch; return the largest difference.
 
         Raises GoldenMismatch when one differs by more than `GOLDEN_TOLERANCE`: wrong scores must not be served.
         """
-        labels = self.package.manifest.labels
-        expected, alone, together = self._score_golden()
-        worst = 0.0
-        for found in (alone, together):
-            differences = np.nan_to_num(np.abs(found - expected), nan=np.inf)
-            text, label = np.unravel_index(int(differences.argmax()), differences.shape)
-            worst = max(worst, float(differences[text, label]))
-            if worst > GOLDEN_TOLERANCE:
-                raise GoldenMismatch(
-                    f"golden text {text} scores {found[text, label]:.4f} for {labels[label]}, at export "
-                    f"{expected[text, label]:.4f}: this CPU computes the model differently"
-                )
-        return worst
-
-    def _score_golden(self) -> list[npt.NDArray[np.float64]]:
-        """The golden scores as they were at export, and as they are, alone and as one batch: each (texts, labels)."""
         golden, labels = self.package.manifest.golden, self.package.manifest.labels
         try:
             rows = [self.encoder.encode(item.text).ids for item in golden]
@@ -144,7 +131,9 @@ class Classifier:
                 together[short] = self.scores([rows[index] for index in short])
         except Exception as exc:  # whatever a graph, a tokenizer and a manifest that do not fit each other come to
             raise GoldenMismatch(f"the golden texts can't be scored: {one_line(exc)}") from exc
-        return [expected, alone, together]
+        return golden_difference(
+            expected, (alone, together), labels, tolerance=GOLDEN_TOLERANCE, item="text {} scores", digits=".4f"
+        )
 
     def warm_up(self) -> None:
         """Run typical lengths once, so that the first request does not pay for first-time allocations."""
@@ -153,7 +142,34 @@ class Classifier:
             self.scores([self.encoder.encode(Pair(text, text) if self.package.manifest.pairs else text).ids])
 
 
-def ranked(scores: npt.NDArray[np.float64], logits: npt.NDArray[np.float32]) -> list[Prediction]:
+def golden_difference(
+    expected: FloatArray,
+    found: Sequence[FloatArray],
+    labels: Sequence[str],
+    *,
+    tolerance: float,
+    scale: FloatArray | float = 1.0,
+    item: str,
+    digits: str,
+) -> float:
+    """The largest difference of golden answers from those at export, as a share of `scale`; all are (items, labels).
+
+    Raises GoldenMismatch when it exceeds the tolerance, in the words of `item` and with so many `digits`.
+    """
+    worst = 0.0
+    for answers in found:
+        differences = np.nan_to_num(np.abs(answers - expected) / scale, nan=np.inf)
+        place = np.unravel_index(int(differences.argmax()), differences.shape)
+        worst = max(worst, float(differences[place]))
+        if worst > tolerance:
+            raise GoldenMismatch(
+                f"golden {item.format(place[0])} {answers[place]:{digits}} for {labels[int(place[1])]}, at export "
+                f"{expected[place]:{digits}}: this CPU computes the model differently"
+            )
+    return worst
+
+
+def ranked(scores: FloatArray, logits: npt.NDArray[np.float32]) -> list[Prediction]:
     """Scores and logits, both (texts, labels) -> a prediction for each text, its scores rounded to `SCORE_DIGITS`."""
     order = np.argsort(-scores, axis=1, kind="stable")
     sorted_scores = np.take_along_axis(scores, order, axis=1).round(SCORE_DIGITS).tolist()

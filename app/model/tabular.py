@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from app.errors import PackageError, one_line
-from app.model.classifier import Classifier, GoldenMismatch, Prediction, checked_classifier, ranked
+from app.model.classifier import Classifier, GoldenMismatch, Prediction, checked_classifier, golden_difference, ranked
 from app.model.package import FileFacts, Manifest, Package, Source, check_files, digest, read_json, read_profile
 from app.model.tokenizer import Tokens, Truncation
 from app.settings import EngineChoice
@@ -206,17 +206,15 @@ class TabularModel:
             alone = np.concatenate([self.engine.scores([row]) for row in rows]).reshape(expected.shape)
         except Exception as exc:  # whatever a graph and a manifest that do not fit each other come to
             raise GoldenMismatch(f"the golden rows can't be computed: {one_line(exc)}") from exc
-        worst = 0.0
-        for found in (alone, together):
-            share = np.nan_to_num(np.abs(found - expected) / np.maximum(1.0, np.abs(expected)), nan=np.inf)
-            row, label = np.unravel_index(int(share.argmax()), share.shape)
-            worst = max(worst, float(share[row, label]))
-            if worst > GOLDEN_TOLERANCE:
-                raise GoldenMismatch(
-                    f"golden row {row} gives {found[row, label]:.6g} for {labels[label]}, at export "
-                    f"{expected[row, label]:.6g}: this CPU computes the model differently"
-                )
-        return worst
+        return golden_difference(
+            expected,
+            (alone, together),
+            labels,
+            tolerance=GOLDEN_TOLERANCE,
+            scale=np.maximum(1.0, np.abs(expected)),
+            item="row {} gives",
+            digits=".6g",
+        )
 
     def warm_up(self) -> None:
         """Run once, so that the first request does not pay for first-time allocations."""
