@@ -8,9 +8,11 @@ python -m model_export promote NAME [--version N] --data FILE.tsv           a ve
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from model_export.errors import ExportError, one_line
+from model_export.command import ended
+from model_export.errors import ExportError
 from model_export.labelled import add_columns, read_labelled
 from model_export.package import staging
 from model_export.progress import note
@@ -22,9 +24,6 @@ TOLERANCE = 0.3
 """Largest score difference to PyTorch on any text. int8 moves logits by up to 1.2; where two labels are close, that is
 0.25 of score (measured with a 6-layer DistilBERT on the 190 texts; the mean is 0.01)."""
 
-_INTERRUPTED = 130
-"""What a shell reports for a command that Ctrl-C ended."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line: 0 when the package was written, 1 with one line on standard error when not."""
@@ -32,25 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments and (command := {"register": _register, "promote": _promote}.get(arguments[0])):
         return command(arguments[1:])
     options = _parser().parse_args(arguments)
-    try:
-        _run(options)
-    except ExportError as exc:
-        note(f"error: {exc}")
-        return 1
-    except OSError as exc:  # a full disk, or a file that vanishes on the way
-        note(f"error: {one_line(exc)}")
-        return 1
-    except Exception as exc:
-        if sys.flags.dev_mode:
-            raise
-        advice = "`python -X dev -m model_export` shows where"
-        note(f"error: {options.model} can't be exported: {type(exc).__name__}: {one_line(exc)} ({advice})")
-        return 1
-    except KeyboardInterrupt:
-        note("error: interrupted")
-        return _INTERRUPTED
-    note(f"wrote {options.output}")
-    return 0
+    return ended(partial(_run, options), "model_export", failing=f"{options.model} can't be exported: ")
 
 
 def _register(arguments: Sequence[str]) -> int:
@@ -109,6 +90,7 @@ def _run(options: argparse.Namespace) -> None:
             from model_export.registry import register  # noqa: PLC0415 - as above
 
             register(tracked_by, options.output, options.register, run_id)
+    note(f"wrote {options.output}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from app.errors import PackageError
 from app.model.package import Package
 from app.model.source import fetch
 from app.settings import SettingsError, read_settings
+from model_export.command import ended
 from model_export.dataset import Columns, read_named
 from model_export.errors import ExportError
 from model_export.gates import Gate, alone, compare, measure
@@ -31,12 +33,7 @@ MAX_TAG = 4_000
 def main(arguments: Sequence[str]) -> int:
     """Run from the command line: 0 when the version is the champion, 1 with the reason when it is not."""
     options = _parser().parse_args(arguments)
-    try:
-        _run(options)
-    except (ExportError, PackageError, SettingsError) as exc:
-        note(f"error: {exc}")
-        return 1
-    return 0
+    return ended(partial(_run, options), "model_export promote", expected=(ExportError, PackageError, SettingsError))
 
 
 def _run(options: argparse.Namespace) -> None:

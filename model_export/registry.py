@@ -13,11 +13,13 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from app.errors import PackageError
 from app.model.package import Package
+from model_export.command import ended
 from model_export.errors import ExportError, one_line
 from model_export.package import MANIFEST
 from model_export.progress import note
@@ -41,14 +43,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("name", help="the registered model, which is made when it is missing")
     parser.add_argument("--package", type=Path, required=True, help="folder of the package")
     options = parser.parse_args(arguments)
-    try:
-        Package(options.package)  # before anything is told to the server
-        told = needed_tracker()
-        register(told, options.package, options.name, told.log(of_package(options.package)))
-    except (ExportError, PackageError) as exc:
-        note(f"error: {exc}")
-        return 1
-    return 0
+    return ended(partial(_run, options), "model_export register", expected=(ExportError, PackageError))
+
+
+def _run(options: argparse.Namespace) -> None:
+    Package(options.package)  # before anything is told to the server
+    told = needed_tracker()
+    register(told, options.package, options.name, told.log(of_package(options.package)))
 
 
 def needed_tracker() -> Tracker:

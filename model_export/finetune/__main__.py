@@ -10,45 +10,34 @@ pooler a BERT *is* a DistilBERT, so its weights carry over exactly.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
+from model_export.command import ended
 from model_export.dataset import SEPARATOR, Columns
-from model_export.errors import ExportError, one_line
+from model_export.errors import ExportError
 from model_export.finetune.recipe import ClassWeights, Recipe
-from model_export.finetune.resume import Interrupted
 from model_export.finetune.run import Request, run
 from model_export.progress import note
 from model_export.tracking import of_checkpoint, tracker
 
 MOST = 10_000
 """Of whatever an option counts."""
-INTERRUPTED = 130
-"""What a shell reports for a command that Ctrl-C ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line: 0 when the checkpoint was written, 1 with one line on standard error when not."""
     options = parser().parse_args(arguments)
-    try:
-        tracked_by = tracker()
-        run(request(options))
-        note(f"wrote {options.output}, with report/report.html")
-        if tracked_by:
-            tracked_by.log(of_checkpoint(options.output))
-    except (Interrupted, KeyboardInterrupt) as exc:
-        note(str(exc) or "error: interrupted")
-        return INTERRUPTED
-    except ExportError as exc:
-        note(f"error: {exc}")
-        return 1
-    except Exception as exc:
-        if sys.flags.dev_mode:
-            raise
-        advice = "`python -X dev -m model_export.finetune` shows where"
-        note(f"error: {type(exc).__name__}: {one_line(exc)} ({advice})")
-        return 1
-    return 0
+    return ended(partial(_run, options), "model_export.finetune")
+
+
+def _run(options: argparse.Namespace) -> None:
+    tracked_by = tracker()
+    run(request(options))
+    note(f"wrote {options.output}, with report/report.html")
+    if tracked_by:
+        tracked_by.log(of_checkpoint(options.output))
 
 
 def request(options: argparse.Namespace) -> Request:

@@ -26,7 +26,7 @@ Asked = Callable[[], bool]
 """Whether the run was asked to stop."""
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
     """The run was asked to stop; its state is saved."""
 
 

@@ -7,34 +7,22 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from model_export.errors import ExportError, one_line
+from model_export.command import ended
+from model_export.errors import ExportError
 from model_export.progress import Progress, note
 from model_export.tracking import of_package, tracker
 
 _ALGORITHMS = ("random_forest", "gradient_boosting", "logistic_regression")
-_INTERRUPTED = 130
-"""What a shell reports for a command that Ctrl-C ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line: 0 when the package was written, 1 with one line on standard error when not."""
     options = _parser().parse_args(arguments)
-    try:
-        _run(options)
-    except ExportError as exc:
-        note(f"error: {exc}")
-        return 1
-    except OSError as exc:  # a full disk, or a file that vanishes on the way
-        note(f"error: {one_line(exc)}")
-        return 1
-    except KeyboardInterrupt:
-        note("error: interrupted")
-        return _INTERRUPTED
-    note(f"wrote {options.output}")
-    return 0
+    return ended(partial(_run, options), "model_export.tabular")
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -73,6 +61,7 @@ def _run(options: argparse.Namespace) -> None:
     export(fitted, table, options.output, about)
     if tracked_by:
         tracked_by.log(of_package(options.output))
+    note(f"wrote {options.output}")
 
 
 def _parser() -> argparse.ArgumentParser:
