@@ -1,6 +1,7 @@
 """The page at `/` and the API's at `/docs`: static files, nothing from elsewhere."""
 
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import fastapi_swagger
@@ -15,6 +16,19 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",  # ask each time: after an upgrade no browser may mix old files with new ones
 }
+TEXT = {
+    "main": "text.html",
+    "script": "page.js",
+    "description": "Type a text and see what the model makes of it.",
+    "purpose": "Sentiment of short texts, scored on a CPU as you type.",
+}
+ROW = {
+    "main": "row.html",
+    "script": "table.js",
+    "description": "Give a row of numbers and see what the model makes of it.",
+    "purpose": "A row of numbers, predicted from on a CPU as you type.",
+}
+"""What fills `frame.html`: two pages that differ in their main part."""
 
 
 class FreshFiles(StaticFiles):
@@ -33,7 +47,9 @@ files = FreshFiles(directory=FOLDER, packages=[(fastapi_swagger.__name__, "resou
 def router(*, docs: bool, tabular: bool) -> APIRouter:
     """Pages whose links are all relative, so that they work under any prefix."""
     routes = APIRouter(include_in_schema=False)
-    html = (FOLDER / ("table.html" if tabular else "index.html")).read_text(encoding="utf-8")
+    own = ROW if tabular else TEXT
+    main = (FOLDER / own["main"]).read_text(encoding="utf-8")
+    html = Template((FOLDER / "frame.html").read_text(encoding="utf-8")).substitute(own, main=main)
     if not docs:
         html = html.replace('href="docs"', 'href="openapi.json"')
 

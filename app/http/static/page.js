@@ -315,5 +315,6 @@ byId("key").addEventListener("change", () => {
   loadCard();
   edited(0);
 });
+byId("model").hidden = false;
 loadCard();
 edited(0); // a browser keeps the box's text over a reload
