@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.http.refusals import bug, refusal_before
 from app.keys.account import Account
 from app.lifecycle import Lifecycle
-from app.telemetry.logs import log_request
+from app.telemetry.logs import stdout, to_json
 from app.telemetry.metrics import IN_FLIGHT, request_series
 from app.telemetry.tracing import NO_SPAN, Span, end_request, start_request, trace_id
 
@@ -142,7 +142,8 @@ class Observe:
             fields["request_id"], fields["method"], fields["route"] = exchange.request_id, method, route
             fields["status"], fields["latency_ms"] = status, round(seconds * 1000, 3)
             fields["timestamp"] = exchange.timestamp
-            log_request(fields)
+            # All fields are there already: structlog would take five times as long for the line.
+            stdout.write(to_json({"event": "request", **fields, "level": "info"}))
 
 
 @lru_cache(1)

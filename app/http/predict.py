@@ -67,7 +67,7 @@ class Predict:
             # Once for the whole request: another version may take its place while this one waits.
             model = self._lifecycle.model or await self._wait_for_model(body)
             scored = model.scorer.recall(request.text, exchange.span, request.truncation)
-            if scored.missing:
+            if scored.missing and model.scorer.redis is not None:
                 await model.scorer.ask_redis(scored)
             if scored.missing:
                 async with client_waits(receive):

@@ -7,13 +7,13 @@ rate or a quantile of the last minute asks twice and takes the difference, as th
 import asyncio
 import math
 import time
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from app.lifecycle import Lifecycle
-from app.telemetry.exposition import every_metric
-from app.telemetry.samples import Samples, by_label, quantile, read, total
+from app.telemetry.exposition import Samples, every_metric, read
 
 ROUTE = "/predict"
 FRESH_SECONDS = 1.0
@@ -195,6 +195,31 @@ def cache(samples: Samples) -> Cache:
         entries=total(samples, "valence_cache_entries"),
         bytes=total(samples, "valence_cache_bytes"),
     )
+
+
+def total(samples: Samples, name: str) -> int:
+    """The sum of a metric's samples, 0 without any."""
+    return int(sum(value for _, value in samples.get(name, [])))
+
+
+def by_label(samples: Samples, name: str, label: str) -> dict[str, int]:
+    """A metric's samples by the value of one label."""
+    return {labels[label]: int(value) for labels, value in samples.get(name, [])}
+
+
+def quantile(q: float, buckets: Sequence[tuple[float, int]]) -> float:
+    """The q-quantile of cumulative (bound, count), by interpolation within its bucket; infinite without a request.
+
+    Beyond the last finite bound it is that bound: at least so much.
+    """
+    if not buckets or buckets[-1][1] == 0:
+        return math.inf
+    rank, lower, below = q * buckets[-1][1], 0.0, 0
+    for bound, count in buckets:
+        if count >= rank and count > below:
+            return lower if math.isinf(bound) else lower + (bound - lower) * (rank - below) / (count - below)
+        lower, below = bound, count
+    raise AssertionError("the last bucket holds every request")
 
 
 def milliseconds(seconds: float) -> float | None:

@@ -101,7 +101,7 @@ class Encoder:
             return self._encode_suffix(text)
         characters = self.max_tokens * CHARACTERS_PER_TOKEN
         while True:
-            prefix = self._prefix(text, characters)
+            prefix = text if len(text) <= characters else self._prefix(text, characters)  # nearly all are short
             (encoding,) = self._tokenizer.encode_batch_fast([prefix])  # as `encode`, without offsets and the GIL
             more, dropped = encoding.overflowing, 0
             if more:

@@ -101,21 +101,21 @@ class InferenceQueue:
         with self._changed:
             if self._closed:
                 raise NotReady(STOPPED)
-            if (refusal := self.refusal(tokens)) is not None:
-                raise refusal
+            self.check_room(tokens)
             self._waiting.extend(jobs)
             self._waiting_tokens += tokens
             self._changed.notify(len(jobs))
-            self.publish()
+        QUEUE_TEXTS.inc(len(jobs))
+        QUEUE_TOKENS.inc(tokens)
 
-    def refusal(self, tokens: int) -> Overloaded | None:
-        """What to say to so many more tokens; None when there is room for them now."""
+    def check_room(self, tokens: int) -> None:
+        """Raises Overloaded when there is no room for so many more tokens now."""
         waiting = self._waiting_tokens
         # An empty queue takes any request: one that is larger than the bound could otherwise never be served.
         if waiting == 0 or waiting + tokens <= self._max_queue_tokens:
-            return None
+            return
         seconds = ceil(waiting / (self._tokens_per_second * len(self._threads)))
-        return Overloaded(
+        raise Overloaded(
             f"{waiting} tokens are waiting, {tokens} more would exceed the limit of {self._max_queue_tokens} "
             "(VALENCE_MAX_QUEUE_TOKENS)",
             headers={"Retry-After": str(max(1, seconds))},
@@ -125,7 +125,10 @@ class InferenceQueue:
         """Drop what waits; inferences that run go on, and their results are still handed out."""
         with self._changed:
             self._closed = True
-            dropped, self._waiting, self._waiting_tokens = self._waiting, deque(), 0
+            dropped, self._waiting = self._waiting, deque()
+            QUEUE_TEXTS.inc(-len(dropped))
+            QUEUE_TOKENS.inc(-self._waiting_tokens)
+            self._waiting_tokens = 0
             self._changed.notify_all()
         for job in dropped:
             if not job.future.done():
@@ -152,7 +155,7 @@ class InferenceQueue:
         """In a thread: wait for a batch; empty at the end."""
         with self._changed:
             while not self._closed:
-                if batch := self._take():
+                if self._waiting and (batch := self._take()):
                     for job in batch:
                         job.started = True
                     return batch
@@ -162,26 +165,28 @@ class InferenceQueue:
     def _take(self) -> list[Job]:
         """The oldest job for which somebody waits, and those that fit beside it."""
         window: list[Job] = []
+        gone: list[Job] = []
         while self._waiting and len(window) < WINDOW:
             job = self._waiting.popleft()
-            if not job.requests:
-                self._waiting_tokens -= len(job.tokens.ids)
-            else:
-                window.append(job)
-                if not self._max_batch_tokens:
-                    break
-        if not window:
-            return []
-        oldest = len(window[0].tokens.ids)
+            (window if job.requests else gone).append(job)
+            if window and not self._max_batch_tokens:
+                break
+        nearest = window
+        if self._pads and len(window) > 1:
+            oldest = len(window[0].tokens.ids)
+            nearest = sorted(window, key=lambda job: abs(len(job.tokens.ids) - oldest))
         batch: list[Job] = []
-        for job in sorted(window, key=lambda job: abs(len(job.tokens.ids) - oldest)) if self._pads else window:
+        for job in nearest:
             batch.append(job)
             if len(batch) > 1 and self._computed(batch) > self._max_batch_tokens:
                 batch.pop()
                 break
         chosen = set(map(id, batch))
         self._waiting.extendleft(job for job in reversed(window) if id(job) not in chosen)
-        self._waiting_tokens -= sum(len(job.tokens.ids) for job in batch)
+        tokens = sum(len(job.tokens.ids) for job in (*gone, *batch))
+        self._waiting_tokens -= tokens
+        QUEUE_TEXTS.inc(-len(gone) - len(batch))
+        QUEUE_TOKENS.inc(-tokens)
         return batch
 
     def _computed(self, batch: Sequence[Job]) -> int:
@@ -192,7 +197,6 @@ class InferenceQueue:
 
     def _finished(self, batch: list[Job], outcome: list[Prediction] | Exception, began: float, ended: float) -> None:
         """Back on the event loop: hand out the results."""
-        self.publish()
         computed, tokens = self._computed(batch), sum(len(job.tokens.ids) for job in batch)
         if any(job.spans for job in batch):
             trace_batch(batch, computed - tokens, began, ended, outcome if isinstance(outcome, Exception) else None)
@@ -210,11 +214,6 @@ class InferenceQueue:
         BATCH_TOKENS.observe(computed)
         INFERENCE_TOKENS.inc(tokens)
         PADDING_TOKENS.inc(computed - tokens)
-
-    def publish(self) -> None:
-        """Set the gauges."""
-        QUEUE_TOKENS.set(self._waiting_tokens)
-        QUEUE_TEXTS.set(len(self._waiting))
 
 
 def lower_priority() -> None:

@@ -13,9 +13,8 @@ from typing import Any, Self
 
 import structlog
 
-from app.scoring.calls import Calls
 from app.scoring.memory import Answer, jittered
-from app.scoring.redis import CONNECT_SECONDS, RedisClient
+from app.scoring.redis import CONNECT_SECONDS, Calls, RedisClient
 from app.scoring.stored import StoredAnswers
 from app.telemetry.metrics import (
     REDIS_DROPPED,

@@ -5,7 +5,7 @@ cancel the others; when the last one has given up, the text leaves the queue.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -103,7 +103,8 @@ class Scorer:
         self._hashes: dict[Truncation, blake2b] = dict.fromkeys(("end", "error", "window"), whole_or_end)
         self._hashes["start"] = start
         self._memory = memory
-        self._redis = redis
+        self.redis = redis
+        """The second tier, if there is one."""
         self._timeout_seconds = timeout_seconds
         self._jobs: dict[bytes, Job] = {}  # what is being scored, by cache key
         self.requests = 0
@@ -126,11 +127,10 @@ class Scorer:
         self._tokenising.shutdown(wait=True)
 
     def publish(self) -> None:
-        """Set the gauges of what is cached and waits."""
+        """Set the gauges of what is cached."""
         self._memory.publish()
-        self._queue.publish()
-        if self._redis is not None:
-            self._redis.publish()
+        if self.redis is not None:
+            self.redis.publish()
 
     def recall(self, texts: Sequence[Item], span: Span = NO_SPAN, truncation: Truncation = "end") -> Scored:
         """Look the texts up in process: all that most requests need, without leaving the event loop."""
@@ -158,21 +158,22 @@ class Scorer:
 
     async def ask_redis(self, scored: Scored) -> None:
         """Find what is missing in Redis, if there is one; takes no longer than its timeout and a quarter."""
-        if self._redis is None or self._redis.open:
+        if self.redis is None or self.redis.open:
             return
         began = perf_counter()
         self.requests += 1
         try:
-            found = await self._redis.get(list(scored.missing))
+            found = await self.redis.get(list(scored.missing))
         finally:
             self.requests -= 1
         ended = perf_counter()
         REDIS_STAGE_SECONDS.observe(ended - began)
         hits = sum(key in found for key in scored.keys)
-        scored.span.set_attribute("valence.hits.redis", hits)
-        attributes: dict[str, str | int] = {"db.system.name": "redis", "db.operation.name": "MGET"}
-        attributes |= {"valence.keys": len(scored.missing), "valence.hits": hits}
-        step(scored.span, "redis", began, ended, attributes, client=True)
+        if scored.span.is_recording():
+            scored.span.set_attribute("valence.hits.redis", hits)
+            attributes: dict[str, str | int] = {"db.system.name": "redis", "db.operation.name": "MGET"}
+            attributes |= {"valence.keys": len(scored.missing), "valence.hits": hits}
+            step(scored.span, "redis", began, ended, attributes, client=True)
         CACHE_REDIS.inc(hits)
         scored.hits += hits
         for key, answer in found.items():
@@ -186,8 +187,9 @@ class Scorer:
         Raises Overloaded when the queue has no room, TimedOut when the timeout passes first. May be cancelled.
         """
         unknown = {key: text for key, text in scored.missing.items() if key not in self._jobs}
-        if unknown and (refusal := self._queue.refusal(self._estimated_tokens(unknown.values()))):
-            raise refusal
+        if unknown:
+            most = self._encoder.max_tokens
+            self._queue.check_room(sum(min(most, 1 + len(text) // CHARACTERS_PER_TOKEN) for text in unknown.values()))
         CACHE_MODEL.inc(len(unknown))
         # Another request's inference, or that of the same text elsewhere in this one.
         CACHE_COALESCED.inc(len(scored.keys) - scored.hits - len(unknown))
@@ -195,7 +197,7 @@ class Scorer:
         self.requests += 1
         try:
             if unknown:
-                self._start([jobs[key] for key in unknown], list(unknown.values()), scored)
+                self._start({jobs[key]: text for key, text in unknown.items()}, scored)
             futures = [job.future for job in jobs.values()]
             await asyncio.wait(futures, timeout=self._timeout_seconds, return_when=asyncio.FIRST_EXCEPTION)
             scored.answers.update({key: job.future.result() for key, job in jobs.items() if job.future.done()})
@@ -204,11 +206,9 @@ class Scorer:
         finally:
             self.requests -= 1
             for key, job in jobs.items():
-                self._leave(key, job)
-
-    def _estimated_tokens(self, texts: Iterable[Item]) -> int:
-        most = self._encoder.max_tokens
-        return sum(min(most, 1 + len(text) // CHARACTERS_PER_TOKEN) for text in texts)
+                job.requests -= 1
+                if not job.requests and not job.started and self._jobs.get(key) is job:
+                    del self._jobs[key]  # a text that nobody waits for need not be scored
 
     def _join(self, scored: Scored) -> dict[bytes, Job]:
         """The job of each text: one that is under way, or a new one."""
@@ -225,49 +225,42 @@ class Scorer:
             jobs[key] = job
         return jobs
 
-    def _leave(self, key: bytes, job: Job) -> None:
-        """A request waits no longer; a text that nobody waits for need not be scored."""
-        job.requests -= 1
-        if not job.requests and not job.started and self._jobs.get(key) is job:
-            del self._jobs[key]
-
     def _keep(self, key: bytes, job: Job, future: asyncio.Future[Answer]) -> None:
         """A text has been scored, or failed: put its answer into both caches, even if nobody waits any more."""
         if self._jobs.get(key) is job:  # a job that all had left may have a successor
             del self._jobs[key]
         if future.exception() is None:
             self._memory.put(key, future.result())
-            if self._redis is not None:
-                self._redis.put([(key, future.result())])
+            if self.redis is not None:
+                self.redis.put([(key, future.result())])
 
-    def _start(self, jobs: list[Job], texts: list[Item], scored: Scored) -> None:
+    def _start(self, texts: Mapping[Job, Item], scored: Scored) -> None:
         """Tokenise new texts and hand them to the model: now, or from a thread if they are long."""
-        if sum(len(text.encode()) for text in texts) <= INLINE_BYTES:
-            self._submit(jobs, partial(self._tokenise, texts, scored.truncation), scored.span)
+        tokenise = partial(self._tokenise, texts, scored)
+        if sum(len(text.encode()) for text in texts.values()) <= INLINE_BYTES:
+            self._submit(texts, tokenise)
         else:
-            tokenising = asyncio.get_running_loop().run_in_executor(
-                self._tokenising, self._tokenise, texts, scored.truncation
-            )
+            tokenising = asyncio.get_running_loop().run_in_executor(self._tokenising, tokenise)
             # A callback and no await: this request may be cancelled while others have joined its jobs.
-            tokenising.add_done_callback(lambda tokenised: self._submit(jobs, tokenised.result, scored.span))
+            tokenising.add_done_callback(lambda tokenised: self._submit(texts, tokenised.result))
 
-    def _tokenise(self, texts: Sequence[Item], truncation: Truncation) -> tuple[list[Tokens], float, float]:
-        """The tokens of each text, and when this began and ended; in any thread."""
+    def _tokenise(self, texts: Mapping[Job, Item], scored: Scored) -> None:
+        """Give each job the tokens of its text; in any thread."""
         began = perf_counter()
-        tokens = [self._encoder.encode(text, truncation) for text in texts]
-        return tokens, began, perf_counter()
+        for job, text in texts.items():
+            job.tokens = self._encoder.encode(text, scored.truncation)
+        ended = perf_counter()
+        TOKENISE_SECONDS.observe(ended - began)
+        if scored.span.is_recording():
+            tokens = sum(len(job.tokens.ids) for job in texts)
+            step(scored.span, "tokenise", began, ended, {"valence.texts": len(texts), "valence.tokens": tokens})
 
-    def _submit(self, jobs: list[Job], tokenised: Callable[[], tuple[list[Tokens], float, float]], span: Span) -> None:
+    def _submit(self, jobs: Iterable[Job], tokenised: Callable[[], None]) -> None:
+        """Queue the jobs for which somebody waits; whatever goes wrong, be it a bug, reaches those who do."""
         try:
-            encoded, began, ended = tokenised()
-            TOKENISE_SECONDS.observe(ended - began)
-            tokens = sum(len(one.ids) for one in encoded)
-            attributes = {"valence.texts": len(encoded), "valence.tokens": tokens}
-            step(span, "tokenise", began, ended, attributes)
-            for job, one in zip(jobs, encoded, strict=True):
-                job.tokens = one
+            tokenised()
             self._queue.submit([job for job in jobs if job.requests])
-        except Exception as exc:  # whatever it is, a full queue or a bug, it must reach those who wait
+        except Exception as exc:
             for job in jobs:
                 if not job.future.done():
                     job.future.set_exception(exc)

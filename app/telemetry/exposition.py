@@ -7,7 +7,7 @@ metrics themselves (metrics.py), which would make it a process with metrics of i
 
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from threading import Thread
@@ -27,6 +27,8 @@ SHARED = "PROMETHEUS_MULTIPROC_DIR" in os.environ
 """Whether this process is one of several workers, or their parent."""
 
 IDLE_SECONDS = 30.0
+Samples = dict[str, list[tuple[Mapping[str, str], float]]]
+"""(labels, value) of every series, by the name of the sample, such as `http_requests_total`."""
 Around = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Makes one WSGI application of another."""
 
@@ -82,6 +84,15 @@ def every_metric() -> CollectorRegistry:
     else:
         registry.register(REGISTRY)
     return registry
+
+
+def read(registry: CollectorRegistry) -> Samples:
+    """Every sample by its name."""
+    samples: Samples = {}
+    for metric in registry.collect():
+        for sample in metric.samples:
+            samples.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return samples
 
 
 class Server(ThreadingWSGIServer):

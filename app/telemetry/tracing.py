@@ -108,12 +108,10 @@ def step(
     links: Iterable[Span] = (),
     failed: bool = False,
 ) -> None:
-    """Add a child span that is over to a request's span; does nothing where that one is not sampled.
+    """Add a child span that is over to a request's span, which is sampled (`is_recording`).
 
     `client`: it waited for another service. `began` and `ended` are seconds by `time.perf_counter`.
     """
-    if not parent.is_recording():
-        return
     span = tracer.start_span(
         name,
         trace.set_span_in_context(parent),

@@ -41,6 +41,7 @@ class Recorder:
         self.frames = {}
         self.on = True
         await call()
+        await asyncio.sleep(0)  # what it has cancelled ends now
         self.on = False
         codes = [frame.f_code for frame in self.frames.values()]
         return [f"{Path(code.co_filename).relative_to(OURS)} {code.co_qualname}" for code in codes]

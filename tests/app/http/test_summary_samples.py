@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from app.telemetry.samples import by_label, quantile, read, total
+from app.http.summary import by_label, quantile, total
+from app.telemetry.exposition import read
 
 BOUNDS = (0.1, 1.0, 10.0, math.inf)
 
