@@ -1,12 +1,8 @@
 """Every metric: name with its unit, labels, buckets. Served on a port of their own (VALENCE_METRICS_BIND)."""
 
 from functools import cache
-from typing import Any
 
-import prometheus_client
-
-from app.telemetry.exposition import SHARED
-from app.telemetry.unlocked import UnlockedCounter, UnlockedGauge, UnlockedHistogram
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 # A cache hit takes some hundred microseconds, a short miss some milliseconds, a full batch of long texts seconds.
 LATENCY_BUCKETS = (
@@ -20,11 +16,8 @@ TOKEN_BUCKETS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 SCORE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
 STAGES = ("parse", "cache", "redis", "tokenise", "queue", "inference", "serialise")
 
-
-# Several workers share their values in files, which only prometheus-client's own metrics write.
-Counter: Any = prometheus_client.Counter if SHARED else UnlockedCounter
-Gauge: Any = prometheus_client.Gauge if SHARED else UnlockedGauge
-Histogram: Any = prometheus_client.Histogram if SHARED else UnlockedHistogram
+# They are one more series for each counter and histogram, and nobody asks for them.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REQUESTS = Counter("http_requests", "Requests answered.", ["route", "method", "status"])
 REQUEST_SECONDS = Histogram(
@@ -33,7 +26,7 @@ REQUEST_SECONDS = Histogram(
 
 
 @cache
-def request_series(method: str, route: str, status: int) -> tuple[Any, Any]:
+def request_series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
     """The counter and the histogram of requests answered alike; there are few different ones."""
     return REQUESTS.labels(route, method, status), REQUEST_SECONDS.labels(route, method, status)
 
