@@ -10,7 +10,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Lifespan
 
 from app.http import operations, page, predict, summary
 from app.http.admin import Admin
@@ -18,7 +18,7 @@ from app.http.aliases import Aliases, Unprefixed
 from app.http.auth import SCHEMES, Auth
 from app.http.observe import Observe
 from app.http.protocols import v2_models
-from app.http.protocols.spoken import spoken
+from app.http.protocols.spoken import Spoken, spoken
 from app.http.refusals import not_found
 from app.keys.accounts import Accounts
 from app.lifecycle import Lifecycle
@@ -64,6 +64,28 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             if end_tracing is not None:
                 end_tracing()
 
+    app = _routed(lifecycle, protocols, lifespan, keys=accounts is not None)
+    # Around FastAPI and not inside it: its own outermost layers would cost each cache hit a tenth of its time.
+    endpoint: ASGIApp = predict.Predict(Aliases(app), lifecycle=lifecycle, spoken=protocols)
+    if accounts is not None:
+        endpoint = Auth(endpoint, accounts=accounts)
+    if settings.cors_origins:
+        # Nothing here knows a browser's cookies, so what a page may read or send needs no list.
+        endpoint = CORSMiddleware(
+            endpoint,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["*"],
+            expose_headers=["*"],
+        )
+    logs = settings.log_level in ("debug", "info")
+    observed = Observe(endpoint, lifecycle=lifecycle, traces=end_tracing is not None, logs=logs)
+    return Unprefixed(observed, app) if settings.root_path else observed
+
+
+def _routed(lifecycle: Lifecycle, protocols: Spoken, lifespan: Lifespan[FastAPI], *, keys: bool) -> FastAPI:
+    """What answers every path but those of predictions, which it describes; `keys`: that callers must have some."""
+    settings = lifecycle.settings
     app = FastAPI(
         title="Valence",
         version=VERSION,
@@ -80,24 +102,9 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.add_exception_handler(HTTPException, not_found)
     app.add_exception_handler(v2_models.UnknownModel, v2_models.unknown_model)
     for routes in protocols.routers:
-        app.include_router(routes, dependencies=[] if accounts is None else SCHEMES)
+        app.include_router(routes, dependencies=SCHEMES if keys else [])
     app.include_router(operations.router(lifecycle))
     app.include_router(summary.router(lifecycle))
     app.include_router(page.router(docs=settings.docs, tabular=isinstance(lifecycle.package, TabularPackage)))
     app.mount("/static", page.files)
-    # Around FastAPI and not inside it: its own outermost layers would cost each cache hit a tenth of its time.
-    logs = settings.log_level in ("debug", "info")
-    endpoint: ASGIApp = predict.Predict(Aliases(app), lifecycle=lifecycle, spoken=protocols)
-    if accounts is not None:
-        endpoint = Auth(endpoint, accounts=accounts)
-    if settings.cors_origins:
-        # Nothing here knows a browser's cookies, so what a page may read or send needs no list.
-        endpoint = CORSMiddleware(
-            endpoint,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "HEAD", "POST"],
-            allow_headers=["*"],
-            expose_headers=["*"],
-        )
-    observed = Observe(endpoint, lifecycle=lifecycle, traces=end_tracing is not None, logs=logs)
-    return Unprefixed(observed, app) if settings.root_path else observed
+    return app

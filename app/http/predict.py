@@ -7,10 +7,10 @@ would cost more than a cache hit itself.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Mapping, Sequence
 from math import ceil
 from time import perf_counter
+from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -49,8 +49,7 @@ class Predict:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ClientDisconnect when the client leaves before its answer is there."""
         posted = scope["type"] == "http" and scope["method"] == "POST"
-        protocol = (self._protocols.get(scope["path"]) or self._of_model(scope["path"])) if posted else None
-        if protocol is None:
+        if not posted or not (protocol := self._protocols.get(scope["path"]) or self._of_model(scope["path"])):
             await self._app(scope, receive, send)
             return
         scope["route"] = protocol
@@ -70,8 +69,7 @@ class Predict:
             if scored.missing and model.scorer.redis is not None:
                 await model.scorer.ask_redis(scored)
             if scored.missing:
-                async with client_waits(receive):
-                    await model.scorer.ask_model(scored)
+                await while_client_waits(model.scorer.ask_model(scored), receive)
             answers = [scored.answers[key] for key in scored.keys]
             if request.truncation == "error":
                 refuse_truncated(answers, model.scorer.longest_text)
@@ -81,17 +79,14 @@ class Predict:
             return
         began = perf_counter()
         model.served.add(scored.keys, answers, protocol.name, request.text)
-        exchange.fields = {"texts": len(answers), "cache_hits": scored.hits, "protocol": protocol.name}
-        if self._log_texts:
-            exchange.fields["text"] = request.text
+        logged = {"text": request.text} if self._log_texts else {}
+        exchange.fields = {"texts": len(answers), "cache_hits": scored.hits, "protocol": protocol.name, **logged}
         body, own_headers = respond(answers, model.package.manifest)
         headers = [*own_headers, model.header, (b"x-cache", b"%d/%d" % (scored.hits, len(answers)))]
-        window_tokens = model.classifier.window_tokens
-        if any(answer.tokens >= window_tokens for answer in answers):  # no other is cut or in windows
-            headers += length_headers(answers, window_tokens)
+        if any(answer.tokens >= model.classifier.window_tokens for answer in answers):  # no other is cut or in windows
+            headers += length_headers(answers, model.classifier.window_tokens)
         if len(body) >= PACKED_FROM_BYTES and (smaller := packed(body, exchange.headers)):
-            body = smaller
-            headers += PACKED_HEADERS
+            body, headers = smaller, [*headers, *PACKED_HEADERS]
         headers.append((b"content-length", b"%d" % len(body)))
         SERIALISE_SECONDS.observe(perf_counter() - began)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -140,9 +135,8 @@ def refuse_truncated(answers: Sequence[Answer], longest: int) -> None:
         raise InvalidRequest(details[:MAX_FAULTS])
 
 
-@asynccontextmanager
-async def client_waits(receive: Receive) -> AsyncIterator[None]:
-    """Cancel what is done within when the client closes its connection, and raise ClientDisconnect."""
+async def while_client_waits(work: Coroutine[Any, Any, None], receive: Receive) -> None:
+    """Do the work, but cancel it when the client closes its connection, and raise ClientDisconnect."""
     working = asyncio.current_task()
     assert working is not None
     gone = False
@@ -156,7 +150,7 @@ async def client_waits(receive: Receive) -> AsyncIterator[None]:
 
     watcher = asyncio.create_task(watch())
     try:
-        yield
+        await work
     except asyncio.CancelledError:
         if not gone or working.uncancel():  # somebody else has cancelled this request
             raise
