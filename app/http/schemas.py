@@ -1,5 +1,6 @@
 """The JSON of predictions and of errors, with its limits: what `/openapi.json` shows is what is checked."""
 
+import json
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -176,3 +177,18 @@ def _described(error: ErrorDetails) -> ErrorDetail:
 def detail(kind: str, loc: Sequence[str | int], msg: str) -> ErrorDetail:
     """One fault of a body."""
     return {"type": kind, "loc": ["body", *loc], "msg": msg}
+
+
+def refuse_twice(body: bytes, where: str = "") -> None:
+    """Raises InvalidRequest for a key that is there twice: which of its values counts is each parser's own choice."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)  # few: the schema has refused all others
+            msg = f"this key is there {keys.count(twice)} times {where}".rstrip()
+            raise InvalidRequest([detail("duplicate_key", [twice], msg)])
+        return found
+
+    json.loads(body, object_pairs_hook=once)

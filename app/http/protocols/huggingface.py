@@ -11,12 +11,12 @@ from starlette.responses import Response
 from app.errors import AppError, InvalidRequest
 from app.http.protocols.inference import (
     JSON_TYPE,
-    REFUSALS,
     Function,
     Header,
     Respond,
     inlined,
     label_scores,
+    refusals,
     sentences,
     texts_of,
 )
@@ -115,12 +115,14 @@ def _texts(item: dict[str, Any]) -> list[Any]:
 def router(schema: type[PredictRequest]) -> APIRouter:
     """What `/openapi.json` says of it: `Predict` answers before this route is asked."""
     routes = APIRouter(tags=["Hugging Face"])
-    errors: dict[int | str, dict[str, Any]] = {
-        status: {"model": HuggingFaceError, "description": description} for status, description in REFUSALS.items()
-    }
     body = {"required": True, "content": {"application/json": {"schema": request_schema(schema)}}}
 
-    @routes.post("/", response_model=list[list[LabelScore]], responses=errors, openapi_extra={"requestBody": body})
+    @routes.post(
+        "/",
+        response_model=list[list[LabelScore]],
+        responses=refusals(HuggingFaceError),
+        openapi_extra={"requestBody": body},
+    )
     async def classify() -> None:
         """Classify texts, as `huggingface_hub.InferenceClient(...).text_classification` asks for it."""
 

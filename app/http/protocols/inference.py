@@ -37,7 +37,6 @@ REFUSALS = {
 }
 """What every protocol may be answered, in its own shape."""
 
-
 ANSWER_HEADERS = {
     "X-Cache": {"description": "Texts or rows answered from the cache / all of them.", "schema": {"type": "string"}},
     "X-Model": {
@@ -46,6 +45,8 @@ ANSWER_HEADERS = {
     },
 }
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+RETRIED = 429, 503
+"""Statuses after which the same request may be answered."""
 
 
 class Asked(Protocol):
@@ -77,6 +78,15 @@ class InferenceProtocol(Protocol):
     def refused(self, exc: AppError) -> Response:
         """The refusal in this protocol's shape, counted by its reason."""
         ...
+
+
+def refusals(shape: Any) -> dict[int | str, dict[str, Any]]:
+    """What `/openapi.json` says of the refusals of a protocol whose errors have this shape."""
+    told: dict[int | str, dict[str, Any]] = {}
+    for status, description in REFUSALS.items():
+        headers = {"headers": RETRY_AFTER} if status in RETRIED else {}
+        told[status] = {"model": shape, "description": description, **headers}
+    return told
 
 
 def label_scores(

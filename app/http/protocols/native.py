@@ -1,6 +1,5 @@
 """Our own API: `{"text": [...]}` in, every label with its score out."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -10,11 +9,11 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.responses import Response
 
-from app.errors import AppError, InvalidRequest, TooLarge
+from app.errors import AppError, TooLarge
 from app.http.observe import PATH
 from app.http.protocols.inference import JSON_TYPE, Header, Respond, chosen_scores
 from app.http.refusals import refused
-from app.http.schemas import PredictRequest, detail, invalid
+from app.http.schemas import PredictRequest, invalid, refuse_twice
 from app.model.tabular import AnyManifest
 from app.scoring.memory import Answer
 
@@ -46,7 +45,7 @@ class Native:
             raise refusal from exc
         plain = len(request.model_fields_set) == 1
         if not plain or body.count(KEY) != 1 or ESCAPED_E in body or ESCAPED_T_OR_X in body:  # then look closer
-            _refuse_twice(body)
+            refuse_twice(body)
         return request, every_label if plain else partial(chosen, request)
 
     def refused(self, exc: AppError) -> Response:
@@ -85,16 +84,3 @@ def refuse_many(value: Any, max_texts: int) -> None:
     if isinstance(texts, list) and len(texts) > max_texts:
         msg = f"{len(texts)} texts exceed the limit of {max_texts} (VALENCE_MAX_TEXTS)"
         raise TooLarge(msg, loc=["body", "text"])
-
-
-def _refuse_twice(body: bytes) -> None:
-    """Raises InvalidRequest for a key that is there twice: which of its values counts is each parser's own choice."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        for key in keys:  # few: the schema has refused all others
-            if (times := keys.count(key)) > 1:
-                raise InvalidRequest([detail("duplicate_key", [key], f"this key is there {times} times")])
-        return dict(pairs)
-
-    json.loads(body, object_pairs_hook=once)

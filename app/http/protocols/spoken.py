@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from app.http.observe import PATH
 from app.http.protocols import huggingface, tabular, tei, v2_models
 from app.http.protocols.huggingface import HuggingFace
-from app.http.protocols.inference import ANSWER_HEADERS, REFUSALS, RETRY_AFTER, InferenceProtocol, inlined
+from app.http.protocols.inference import ANSWER_HEADERS, InferenceProtocol, inlined, refusals
 from app.http.protocols.native import Native
 from app.http.protocols.tabular import RowSchemas, Tabular
 from app.http.protocols.tei import Tei, TeiError, TeiResponse
@@ -32,11 +32,7 @@ LENGTH_HEADERS = {
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"headers": ANSWER_HEADERS | LENGTH_HEADERS},
-    **{
-        status: {"model": ErrorResponse | TeiError, "description": description}
-        | ({"headers": RETRY_AFTER} if status in (429, 503) else {})
-        for status, description in REFUSALS.items()
-    },
+    **refusals(ErrorResponse | TeiError),
 }
 
 

@@ -3,7 +3,6 @@
 The manifest says which columns there are, so both schemas are made of it, and `/openapi.json` shows them.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from types import GenericAlias
 from typing import Annotated, Any, NamedTuple
@@ -16,9 +15,9 @@ from starlette.responses import Response
 
 from app.errors import AppError, InvalidRequest, TooLarge
 from app.http.observe import PATH
-from app.http.protocols.inference import ANSWER_HEADERS, JSON_TYPE, REFUSALS, RETRY_AFTER, Header, Respond, inlined
+from app.http.protocols.inference import ANSWER_HEADERS, JSON_TYPE, Header, Respond, inlined, refusals
 from app.http.refusals import refused
-from app.http.schemas import ErrorResponse, detail, invalid
+from app.http.schemas import ErrorResponse, detail, invalid, refuse_twice
 from app.model.tabular import LARGEST_VALUE, AnyManifest, Column, Row, TabularManifest, out_of_range
 from app.model.tokenizer import Truncation
 from app.scoring.memory import Answer
@@ -80,7 +79,7 @@ class RowSchemas:
             rows, named = self._read_named(body), True  # the key is written in another way
         quotes = 2 + 2 * len(rows) * len(rows[0]) if named else 2
         if body.count(b'"') != quotes:  # then look closer
-            _refuse_twice(body)
+            refuse_twice(body, "in one object")
         return rows
 
     def checked(self, values: list[Any]) -> list[Row]:
@@ -178,9 +177,7 @@ def router(schemas: RowSchemas, manifest: TabularManifest) -> APIRouter:
     either = {"anyOf": [inlined(schemas.by_name), inlined(schemas.by_position)]}
     body = {"required": True, "content": {"application/json": {"schema": either, "example": schemas.example}}}
     responses: dict[int | str, dict[str, Any]] = {200: {"headers": ANSWER_HEADERS | OUT_OF_RANGE_HEADER}}
-    for status, description in {401: "No API key that is known, where keys are asked for.", **REFUSALS}.items():
-        retry = {"headers": RETRY_AFTER} if status in (429, 503) else {}
-        responses[status] = {"model": ErrorResponse, "description": description, **retry}
+    responses |= refusals(ErrorResponse)
     response = _response_of(manifest)
 
     @routes.post(PATH, response_model=response, responses=responses, openapi_extra={"requestBody": body})
@@ -223,18 +220,3 @@ def _number(column: Column, **names: str) -> Any:
     whole = 1 if column.type == "integer" else None
     limits = Field(ge=-LARGEST_VALUE, le=LARGEST_VALUE, multiple_of=whole, description=told, **names)  # type: ignore[call-overload]
     return Annotated[float, Strict(), AllowInfNan(False), limits]
-
-
-def _refuse_twice(body: bytes) -> None:
-    """Raises InvalidRequest for a key that is there twice: which of its values counts is each parser's own choice."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            msg = f"this key is there {keys.count(twice)} times in one object"
-            raise InvalidRequest([detail("duplicate_key", [twice], msg)])
-        return found
-
-    json.loads(body, object_pairs_hook=once)

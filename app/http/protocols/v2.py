@@ -63,18 +63,29 @@ class V2Request(BaseModel):
     outputs: list[WantedOutput] = Field([], max_length=MAX_TENSORS)
 
 
-class V2:
-    """`POST /v2/models/{name}/infer`, with and without a version."""
+class Infer:
+    """`POST /v2/models/{name}/infer`, with and without a version, whatever a tensor holds."""
 
     name = "v2"
 
-    def __init__(self, path: str, schema: type[PredictRequest]) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
-        self._schema = schema
 
     def answers(self, path: str, model: str) -> bool:
         """Whether this is its path for the model of this name."""
         return path == self.path.format(name=model, version=VERSION)
+
+    def refused(self, exc: AppError) -> Response:
+        """One sentence."""
+        return refused(exc, {"error": sentences(exc)})
+
+
+class V2(Infer):
+    """Texts."""
+
+    def __init__(self, path: str, schema: type[PredictRequest]) -> None:
+        super().__init__(path)
+        self._schema = schema
 
     def parse(self, body: bytes, headers: Mapping[bytes, bytes]) -> tuple[PredictRequest, Respond]:
         """Its tensors -> texts. Raises InvalidRequest or TooLarge."""
@@ -87,14 +98,9 @@ class V2:
 
         def respond(answers: Sequence[Answer], manifest: AnyManifest) -> tuple[bytes, Sequence[Header]]:
             rows = chosen_scores(manifest.labels, request, answers)
-            head = {"model_name": manifest.name, "model_version": VERSION}
-            return response(head if asked.id is None else head | {"id": asked.id}, rows, wanted)
+            return response(manifest.name, asked, rows, wanted)
 
         return request, respond
-
-    def refused(self, exc: AppError) -> Response:
-        """One sentence."""
-        return refused(exc, {"error": sentences(exc)})
 
 
 def split(body: bytes, headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
@@ -161,7 +167,7 @@ def wanted_outputs(asked: V2Request, names: Sequence[str] = ("labels", "scores")
 
 
 def response(
-    head: dict[str, Any], rows: list[list[dict[str, Any]]], wanted: dict[str, bool]
+    model: str, asked: V2Request, rows: list[list[dict[str, Any]]], wanted: dict[str, bool]
 ) -> tuple[bytes, Sequence[Header]]:
     """`rows` has what is said of each text: of its labels, or one value; each tensor has one number or name of each."""
     outputs: list[dict[str, Any]] = []
@@ -177,7 +183,8 @@ def response(
         else:
             output["data"] = values
         outputs.append(output)
-    json = orjson.dumps({**head, "outputs": outputs})
+    told = {} if asked.id is None else {"id": asked.id}
+    json = orjson.dumps({"model_name": model, "model_version": VERSION, **told, "outputs": outputs})
     if not tail:
         return json, (JSON_TYPE,)
     return json + tail, (OCTETS, (JSON_LENGTH, b"%d" % len(json)))

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from app.http.protocols.inference import REFUSALS, inlined
+from app.http.protocols.inference import inlined, refusals
 from app.http.protocols.v2 import MODEL, MODEL_VERSION, VERSION, V2Request
 from app.lifecycle import Lifecycle
 from app.model.package import Manifest
@@ -140,11 +140,8 @@ def add_model(routes: APIRouter, lifecycle: Lifecycle) -> None:
         return readiness(lifecycle, response)
 
     body = {"required": True, "content": {"application/json": {"schema": inlined(V2Request)}}}
-    errors: dict[int | str, dict[str, Any]] = {
-        status: {"model": V2Error, "description": description} for status, description in REFUSALS.items()
-    }
 
-    @routes.post("/infer", response_model=V2Response, responses=errors, openapi_extra={"requestBody": body})
+    @routes.post("/infer", response_model=V2Response, responses=refusals(V2Error), openapi_extra={"requestBody": body})
     async def infer() -> None:
         """Predict: one tensor in, BYTES of texts or numbers of rows; labels and scores out, or values."""
 

@@ -7,33 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from starlette.responses import Response
 
-from app.errors import AppError, TooLarge
-from app.http.protocols.inference import Header, Respond, sentences
+from app.errors import TooLarge
+from app.http.protocols.inference import Header, Respond
 from app.http.protocols.tabular import Ranges, Rows, RowSchemas, predictions
-from app.http.protocols.v2 import NUMBERS, VERSION, Tensor, V2Request, response, split, wanted_outputs, wrong
-from app.http.refusals import refused
+from app.http.protocols.v2 import NUMBERS, Infer, Tensor, V2Request, response, split, wanted_outputs, wrong
 from app.http.schemas import read
 from app.model.tabular import AnyManifest, TabularManifest
 from app.scoring.memory import Answer
 
 
-class V2Rows:
-    """`POST /v2/models/{name}/infer`, with and without a version."""
-
-    name = "v2"
+class V2Rows(Infer):
+    """Rows."""
 
     def __init__(self, path: str, schemas: RowSchemas, manifest: TabularManifest) -> None:
-        self.path = path
+        super().__init__(path)
         self._schemas = schemas
         self._columns = len(manifest.features)
         self._ranges = Ranges(manifest.names)
         self._outputs = ("value",) if manifest.classes is None else ("labels", "scores")
-
-    def answers(self, path: str, model: str) -> bool:
-        """Whether this is its path for the model of this name."""
-        return path == self.path.format(name=model, version=VERSION)
 
     def parse(self, body: bytes, headers: Mapping[bytes, bytes]) -> tuple[Rows, Respond]:
         """Its tensor -> rows. Raises InvalidRequest or TooLarge."""
@@ -44,16 +36,11 @@ class V2Rows:
 
         def respond(answers: Sequence[Answer], manifest: AnyManifest) -> tuple[bytes, Sequence[Header]]:
             assert isinstance(manifest, TabularManifest)
-            head = {"model_name": manifest.name, "model_version": VERSION}
             said = [row if isinstance(row, list) else [row] for row in predictions(manifest, answers)]
-            content, own = response(head if asked.id is None else head | {"id": asked.id}, said, wanted)
+            content, own = response(manifest.name, asked, said, wanted)
             return content, (*own, *self._ranges.count(manifest.features, rows))
 
         return Rows(rows), respond
-
-    def refused(self, exc: AppError) -> Response:
-        """One sentence."""
-        return refused(exc, {"error": sentences(exc)})
 
     def _values(self, inputs: list[Tensor], binary: bytes) -> list[list[Any]]:
         """The rows of the one tensor."""
