@@ -19,7 +19,7 @@ from app.settings import BUNDLED_MODEL
 ROOT = Path(__file__).resolve().parent.parent
 GUNICORN = str(Path(sys.executable).with_name("gunicorn"))
 """As a script: `python -m gunicorn` can't start itself again at SIGUSR2."""
-START_SECONDS = 60
+START_SECONDS = 240
 """How long a process may take to be up; reached only by a failing test."""
 
 
