@@ -79,7 +79,9 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             expose_headers=["*"],
         )
     logs = settings.log_level in ("debug", "info")
-    observed = Observe(endpoint, lifecycle=lifecycle, traces=end_tracing is not None, logs=logs)
+    observed = Observe(
+        endpoint, lifecycle=lifecycle, predictions=protocols.routes, traces=end_tracing is not None, logs=logs
+    )
     return Unprefixed(observed, app) if settings.root_path else observed
 
 
@@ -104,7 +106,7 @@ def _routed(lifecycle: Lifecycle, protocols: Spoken, lifespan: Lifespan[FastAPI]
     for routes in protocols.routers:
         app.include_router(routes, dependencies=SCHEMES if keys else [])
     app.include_router(operations.router(lifecycle))
-    app.include_router(summary.router(lifecycle))
+    app.include_router(summary.router(lifecycle, protocols.routes))
     app.include_router(page.router(docs=settings.docs, tabular=isinstance(lifecycle.package, TabularPackage)))
     app.mount("/static", page.files)
     return app

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import count
 from time import perf_counter
@@ -23,7 +24,6 @@ SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 """What may be copied into headers and logs as it came."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 PATH = "/predict"
-PREDICTION = ("POST", PATH)
 EXPECTED = (200, 500, 503, 504)
 """Statuses of predictions that the promise counts."""
 NOSNIFF = b"x-content-type-options", b"nosniff"
@@ -78,18 +78,21 @@ class Exchange:
 class Observe:
     """Middleware: identifies, times, counts, logs and traces each request, and answers 500 for our own bugs.
 
-    What is inside finds its `Exchange` in `scope["state"]["exchange"]`.
+    What is inside finds its `Exchange` in `scope["state"]["exchange"]`. `predictions` are the routes of the promise.
     """
 
-    def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle, traces: bool, logs: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, lifecycle: Lifecycle, predictions: Sequence[str], traces: bool, logs: bool
+    ) -> None:
         self._app = app
         self._lifecycle = lifecycle
         self._traces = traces
         self._logs = logs
         # Unique without a system call a request: random for the process, counted within it.
         self._id_prefix, self._id_number = os.urandom(8).hex().encode(), count()
-        for status in EXPECTED:  # a series that appears with its first event has no rate at that event
-            request_series(*PREDICTION, status)
+        for route in predictions:
+            for status in EXPECTED:  # a series that appears with its first event has no rate at that event
+                request_series("POST", route, status)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

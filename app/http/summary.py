@@ -15,7 +15,6 @@ from pydantic import BaseModel, Field
 from app.lifecycle import Lifecycle
 from app.telemetry.exposition import Samples, every_metric, read
 
-ROUTE = "/predict"
 FRESH_SECONDS = 1.0
 """However often it is asked for, the metrics are read once in this time."""
 HITS = ("memory", "redis")
@@ -48,9 +47,9 @@ class Bucket(BaseModel):
 
 
 class Latency(BaseModel):
-    """Time to answer `/predict`, without the requests that were refused as wrong (4xx)."""
+    """Time to answer predictions of every protocol, without the requests that were refused as wrong (4xx)."""
 
-    route: str = ROUTE
+    routes: list[str] = Field(description="Where predictions are posted.")
     count: int
     p50_ms: float | None = Field(description="Estimated from the buckets, as PromQL's histogram_quantile does.")
     p95_ms: float | None
@@ -106,8 +105,9 @@ class Summary(BaseModel):
 class Summaries:
     """Reads the metrics at most once in `FRESH_SECONDS`, however many ask."""
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
+    def __init__(self, lifecycle: Lifecycle, predictions: Sequence[str]) -> None:
         self._lifecycle = lifecycle
+        self._predictions = predictions
         self._began = time.monotonic()
         self._reading = asyncio.Lock()
         self._read_at = -math.inf
@@ -131,7 +131,7 @@ class Summaries:
             workers=self._lifecycle.settings.workers,
             model=LoadedModel(name=manifest.name, digest=self._lifecycle.package.digest),
             requests=requests(samples),
-            latency=latency(samples),
+            latency=latency(samples, self._predictions),
             cache=cache(samples),
             queue=Queue(
                 texts=total(samples, "valence_queue_texts"),
@@ -141,10 +141,10 @@ class Summaries:
         )
 
 
-def router(lifecycle: Lifecycle) -> APIRouter:
-    """`GET /metrics/summary`."""
+def router(lifecycle: Lifecycle, predictions: Sequence[str]) -> APIRouter:
+    """`GET /metrics/summary`; `predictions` are the routes that predictions are posted to."""
     routes = APIRouter()
-    summaries = Summaries(lifecycle)
+    summaries = Summaries(lifecycle, predictions)
 
     @routes.get("/metrics/summary", response_model=Summary)
     async def metrics_summary() -> Response:
@@ -166,16 +166,17 @@ def requests(samples: Samples) -> Requests:
     )
 
 
-def latency(samples: Samples) -> Latency:
-    """The histogram of `ROUTE`, all statuses but 4xx added up."""
+def latency(samples: Samples, routes: Sequence[str]) -> Latency:
+    """The histograms of what was posted to `routes`, all statuses but 4xx added up."""
     counts: dict[float, int] = {}
     for labels, value in samples.get("http_request_duration_seconds_bucket", []):
-        if labels["route"] == ROUTE and not labels["status"].startswith("4"):
+        if labels["method"] == "POST" and labels["route"] in routes and not labels["status"].startswith("4"):
             bound = float(labels["le"])
             counts[bound] = counts.get(bound, 0) + int(value)
     buckets = sorted(counts.items())
     p50, p95, p99 = (milliseconds(quantile(q, buckets)) for q in (0.5, 0.95, 0.99))
     return Latency(
+        routes=list(routes),
         count=buckets[-1][1] if buckets else 0,
         p50_ms=p50,
         p95_ms=p95,

@@ -48,6 +48,11 @@ class Spoken(NamedTuple):
     routers: tuple[APIRouter, ...]
     """What `/openapi.json` says of them, and their other endpoints."""
 
+    @property
+    def routes(self) -> list[str]:
+        """Where predictions are posted, as metrics name it."""
+        return [*self.by_path, *(protocol.path for protocol in self.by_model)]
+
 
 def spoken(lifecycle: Lifecycle, version: str) -> Spoken:
     """The protocols for the task of the package that is served."""

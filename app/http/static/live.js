@@ -7,7 +7,6 @@ const POLL_MS = 2000;
 const MAX_PAUSE_MS = 60000;
 const PATIENCE_MS = 5000;
 const WINDOW_SECONDS = 30;
-const ROUTE = "/predict";
 const CLOSED = new Set([403, 404]); // an ingress need not let this route out, and then never will
 
 const byId = (id) => document.getElementById(id);
@@ -55,8 +54,9 @@ function keep(summary) {
 
 /* ---- working out ---- */
 
-const requests = ({ requests: { by_route: counts } }) =>
-  sum(counts.filter(({ route }) => route === ROUTE).map(({ count }) => count));
+/** Predictions asked for, by whatever protocol. */
+const requests = ({ requests: { by_route: counts }, latency: { routes } }) =>
+  sum(counts.filter(({ route, method }) => method === "POST" && routes.includes(route)).map(({ count }) => count));
 
 /** Share of texts in the window that a cache answered; NaN when there were none. */
 function hitRatio(older, newer) {

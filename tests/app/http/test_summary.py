@@ -13,6 +13,10 @@ from app.settings import BUNDLED_MODEL
 from tests.app import plain_http
 from tests.conftest import RedisServer, Service, StartService, until
 
+INFER = "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"
+ROUTES = ["/predict", "/", *INFER]
+"""Where predictions are posted, as metrics name it."""
+
 
 def summary(service: Service) -> Summary:
     """What the service says of itself, in the shape that it promises."""
@@ -68,22 +72,37 @@ def test_requests_texts_and_refusals_are_counted(start_service: StartService) ->
     assert 0 < seen.uptime_seconds < 600
 
 
-def test_latency_is_that_of_the_histogram(start_service: StartService) -> None:
-    """Buckets as `/metrics` prints them, refusals left out; quantiles in order and within the bounds."""
+def test_latency_is_that_of_the_histograms(start_service: StartService) -> None:
+    """Buckets as `/metrics` prints them, of every protocol, refusals left out; quantiles in order and in bounds."""
     service = start_service().wait_ready()
+    plain_http.get(service.url + "/")  # the page, which is no prediction
+    plain_http.post(service.url + "/", json={"inputs": "text 0"})
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["text 1"]}
+    for version in ("", "/versions/1"):
+        plain_http.post(f"{service.url}/v2/models/distilbert-sst2-mini{version}/infer", json={"inputs": [tensor]})
     for number in range(20):
         predict(service, f"text {number % 5}")
     predict(service, 1)
     seen = summary_after(service, 21).latency
-    assert (seen.route, seen.count) == ("/predict", 20)
+    assert (seen.routes, seen.count) == (ROUTES, 23)
     for bucket in seen.buckets:
         bound = "+Inf" if bucket.le_ms is None else f"{bucket.le_ms / 1000}"
-        name = f'http_request_duration_seconds_bucket{{le="{bound}",method="POST",route="/predict",status="200"}}'
-        assert bucket.count == service.metric(name), name
+        name = f'http_request_duration_seconds_bucket{{le="{bound}",method="POST",route="%s",status="200"}}'
+        assert bucket.count == sum(service.metric(name % route) for route in ROUTES), name
     assert seen.p50_ms is not None
     assert seen.p95_ms is not None
     assert seen.p99_ms is not None
     assert 0 < seen.p50_ms <= seen.p95_ms <= seen.p99_ms <= 30_000
+
+
+def test_errors_of_every_protocol_are_counted_from_the_start(start_service: StartService) -> None:
+    """At nought: `increase()` does not see the first event of a series that appears with it."""
+    told = plain_http.get(start_service().wait_ready().metrics_url).text.splitlines()
+    for status in (200, 500, 503, 504):
+        for route in ROUTES:
+            labels = f'{{method="POST",route="{route}",status="{status}"}}'
+            assert f"http_requests_total{labels} 0.0" in told
+            assert f"http_request_duration_seconds_count{labels} 0.0" in told
 
 
 def test_what_has_not_happened_is_null(start_service: StartService) -> None:
