@@ -64,8 +64,8 @@ test: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run all tests but the
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --ignore tests/k8s --ignore tests/observability
 test-manifests: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run the tests of manifests, alerts and dashboards
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile tests/k8s tests/observability
-test-export: $(VENV_EXPORT)/.export .venv-mlflow/bin/mlflow ## Run the tests of export and training (installs PyTorch for CPUs)
-	$(VENV_EXPORT)/bin/pytest tests/model_export tests/training tests/app/model/test_source.py tests/app/model/test_download.py
+test-export: $(VENV_EXPORT)/.export .venv-mlflow/bin/mlflow .venv-kserve/bin/kserve ## Test export and training (installs PyTorch for CPUs)
+	$(VENV_EXPORT)/bin/pytest tests/model_export tests/training tests/app/model/test_{source,download}.py tests/app/http/protocols/test_kserve.py
 checkov: .venv-checkov/bin/checkov $(VENV)/.dev ## Hold the rendered manifests against checkov's policies (.checkov.yaml)
 	@$(VENV)/bin/pytest -q tests/k8s/test_checkov.py
 lock: $(POETRY) ## Write poetry.lock anew after a change of pyproject.toml
@@ -75,7 +75,7 @@ rules: $(VENV)/.dev ## Renew compose/prometheus/rules.yml from the PrometheusRul
 install: $(VENV)/.dev $(NATIVE) ## Make .venv with everything that the service and its tests need
 install-export: $(VENV_EXPORT)/.export ## Make .venv-export with PyTorch for CPUs and transformers
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(VENV_EXPORT) .venv-checkov .venv-mlflow $(NATIVE) .poetry build .*_cache .hypothesis
+	rm -rf $(VENV) $(VENV_EXPORT) .venv-checkov .venv-mlflow .venv-kserve $(NATIVE) .poetry build .*_cache .hypothesis
 
 ##@ Measure
 bench: $(VENV)/.main $(NATIVE) redis-server ## Compare with the raw limits and the usual way, by ratios: BENCH="--rounds 3"
@@ -117,9 +117,9 @@ $(VENV)/.main: poetry.lock | $(POETRY)
 	@echo 'Setting up $(VENV) (once, about half a minute) ...'; $(call make-venv,$(VENV))
 	@$(POETRY) export --only main | $(VENV)/bin/$(PIP_LOCKED)
 	@touch $@
-# Tools with requirements of their own; MLflow's server is for the tests and docs/tutorial.md.
-.venv-checkov/bin/checkov .venv-mlflow/bin/mlflow:
-	@$(call make-venv,$(@D:/bin=)); $(@D)/$(PIP) $(filter $(@F)==%,checkov==3.3.30 mlflow==3.17.2)
+# Tools with requirements of their own; MLflow's server is for the tests and docs/tutorial.md. KServe's client is no program.
+.venv-checkov/bin/checkov .venv-mlflow/bin/mlflow .venv-kserve/bin/kserve:
+	@$(call make-venv,$(@D:/bin=)); $(@D)/$(PIP) $(filter $(@F)==%,checkov==3.3.30 mlflow==3.17.2 kserve==0.21.0) && touch $@
 $(VENV)/.%: $(VENV)/.main
 	@$(POETRY) export $(if $(filter score registry,$*),--only main --extras,--only) $* | $(VENV)/bin/$(PIP_LOCKED)
 	@touch $@
