@@ -1,4 +1,4 @@
-"""KServe's own client, in its own environment, against a service: `kserve_client.py URL MODEL` prints one JSON object."""
+"""KServe's own client, in its own environment, against a service: `kserve_client.py URL MODEL` prints JSON."""
 
 import asyncio
 import json
