@@ -65,6 +65,8 @@ def measure(folder: Path, examples: Sequence[Example]) -> Measured:
     manifest = package.manifest
     if manifest.activation == "sigmoid":
         raise ExportError(f"{manifest.name} gives several labels at once, and --data holds one a text")
+    if manifest.pairs:
+        raise ExportError(f"{manifest.name} takes pairs of texts, and --data holds single ones")
     if (highest := max(example.label for example in examples)) >= len(manifest.labels):
         raise ExportError(f"--data has a label {highest}, but {manifest.name} has only {len(manifest.labels)} labels")
     scores = _scores(classifier, [example.text for example in examples])

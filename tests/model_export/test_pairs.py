@@ -14,6 +14,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from model_export.__main__ import main
 from model_export.errors import ExportError
+from model_export.gates import measure
+from model_export.labelled import Example
 from model_export.pairs import token_types
 from model_export.profile import replace_profile
 from tests.app import plain_http
@@ -86,6 +88,8 @@ def test_pair_goes_all_the_way(tmp_path: Path, start_service: StartService, arch
         assert by_label(prediction) == pytest.approx(scores, abs=NEAR)
     swapped = expected[1]
     assert expected[0] != pytest.approx(swapped, abs=NEAR)  # else this test would not see the order
+    with pytest.raises(ExportError, match="package takes pairs of texts, and --data holds single ones"):
+        measure(package, [Example(0, "good film")])
 
 
 def test_package_of_pairs_gets_no_profile(tmp_path: Path) -> None:
