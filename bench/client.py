@@ -42,12 +42,15 @@ class Run:
 
 
 def request_bytes(
-    text: str, path: str = "/predict", body: Callable[[str], object] = lambda text: {"text": [text]}
+    text: str,
+    path: str = "/predict",
+    body: Callable[[str], object] = lambda text: {"text": [text]},
+    headers: Sequence[str] = (),
 ) -> bytes:
     """The whole POST for one text; other servers want it at another `path` in another `body`."""
     content = json.dumps(body(text)).encode()
     head = (f"POST {path} HTTP/1.1", "host: bench", "content-type: application/json", f"content-length: {len(content)}")
-    return "\r\n".join((*head, "", "")).encode() + content
+    return "\r\n".join((*head, *headers, "", "")).encode() + content
 
 
 def warm_requests(texts: Sequence[str], request: Callable[[str], bytes] = request_bytes) -> Iterator[bytes]:

@@ -3,9 +3,12 @@
 import argparse
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
+from bench.client import request_bytes
 from bench.rivals.servers import OTHERS, empty, other_side, usual
 from bench.sides import Figures, Load, Machine, measure, measure_raw, service
 from load.programs import ROOT
@@ -14,13 +17,15 @@ Sides = dict[str, Callable[[], Figures]]
 """Side -> how to measure it once."""
 Plan = dict[str, Sides]
 """Scenario -> its sides."""
+KEY = "valence_" + "k" * 43
+"""As long as those of `python -m app.keys`."""
 SCENARIOS = ("hits", "redis", "misses", "misses-full", "others", "scaling", "mix")
 
 
 def make_plan(options: argparse.Namespace, machine: Machine, scratch: Path) -> tuple[Plan, list[str]]:
     """Everything to be measured, and a note on everything that cannot be."""
     notes: list[str] = []
-    plan: Plan = {"hits": _hits(options, machine), "misses": _misses(options.model_dir, options, machine)}
+    plan: Plan = {"hits": _hits(options, machine, scratch), "misses": _misses(options.model_dir, options, machine)}
     if machine.redis_program is None:
         notes.append("not measured: hits from Redis and the mix, since redis-server is not installed")
     else:
@@ -38,11 +43,16 @@ def make_plan(options: argparse.Namespace, machine: Machine, scratch: Path) -> t
     return {name: plan[name] for name in SCENARIOS if name in options.only and plan.get(name)}, notes
 
 
-def _hits(options: argparse.Namespace, machine: Machine) -> Sides:
+def _hits(options: argparse.Namespace, machine: Machine, scratch: Path) -> Sides:
     load = Load("hits", 32, options.seconds, pinned=True)
-    model = options.model_dir
+    model, keys = options.model_dir, scratch / "keys"
+    keys.write_text(f"bench sha256:{sha256(KEY.encode()).hexdigest()}\n")
+    keyed = replace(
+        service(model, api_keys_file=str(keys)), request=partial(request_bytes, headers=(f"x-api-key: {KEY}",))
+    )
     return {
         "service": partial(measure, machine, service(model), load),
+        "service, API keys": partial(measure, machine, keyed, load),
         "service, no access log": partial(measure, machine, service(model, log_level="warning"), load),
         "empty app": partial(measure, machine, empty(), load),
     }

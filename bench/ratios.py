@@ -75,6 +75,8 @@ RATIOS = (
           ("service", CPU), ("empty app", CPU)),
     Ratio("access log: share of a hit's CPU time (instrumentation not included)", "hits",
           ("service, no access log", CPU), ("service", CPU), "<=", 0.15, share_saved=True),
+    Ratio("hits in process, 32 clients: CPU per request with API keys over without", "hits",
+          ("service, API keys", CPU), ("service", CPU), "<=", 1.05),
     Ratio("95 % mix, 10 clients: requests/s over the usual way, full-size model for both", "mix",
           ("service, full size", RATE), ("usual way", RATE), ">=", 9),
     Ratio("95 % mix, 10 clients: p99 over the usual way, full-size model for both", "mix",
