@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import pytest
 
 from load.report.data import SLO
-from tests.conftest import ROOT, StartService, free_port
+from tests.conftest import ROOT, START_SECONDS, StartService, free_port
 
 SCRIPT = ROOT / "load" / "load.js"
 PREDICT = 'http_requests_total{{method="POST",route="/predict",status="{}"}}'
@@ -56,7 +56,7 @@ def smoke(k6: str, service: Service, tmp_path_factory: pytest.TempPathFactory) -
     done = subprocess.run(
         [sys.executable, "-m", "load.run", "--profile", "smoke", "--out", str(folder)],
         cwd=ROOT, env={**os.environ, **variables, "BAD_RATE": "0.1", "CACHE_RATE": "0.5"},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=START_SECONDS, check=False,
     )  # fmt: skip
     # 99: on a busy machine the latency promise may break, which is not what is tested here.
     assert done.returncode in (0, 99), done.stdout + done.stderr
