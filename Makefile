@@ -134,7 +134,7 @@ $(VENV_EXPORT)/.export: poetry.lock | $(POETRY)
 	  $(VENV_EXPORT)/bin/$(PIP_LOCKED)
 	@touch $@
 build-image = $(if $(BUILDER),,echo 'error: building an image needs docker, podman or buildah' >&2; exit 1;) $(BUILDER) $(1) \
-  $(foreach name,EXTRAS MODEL MODEL_REVISION TORCH_INDEX PYTHON_IMAGE,$(if $($(name)),--build-arg $(name)=$($(name)))) .
+  $(foreach name,EXTRAS MODEL MODEL_REVISION TORCH_INDEX PYTHON_IMAGE,$(if $($(name)),--build-arg '$(name)=$($(name))')) .
 # apt-or COMMAND,PACKAGE: what is missing is installed as root on Debian; elsewhere one line says what to install.
 apt-or = $(1) || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq install -y $(2) \
   >/dev/null; } || { echo 'error: $(2) is missing: install it (Debian: apt-get install $(2))' >&2; exit 1; }
