@@ -1,6 +1,7 @@
 """The run that docs/dashboards.md shows: `python -m tests.observability.pictures [MINUTES] [FOLDER]`.
 
 Two real services share a Redis that hangs for an eighth of the time; k6 loads the first, other traffic the second.
+A third one answers for a table, in a namespace of its own.
 Redis' own metrics are real where prometheus-redis-exporter (Debian) is on the PATH. Needs the group `load`.
 """
 
@@ -23,8 +24,8 @@ from load.k6 import find_k6, run_k6
 from load.texts import load_texts
 from tests.conftest import ROOT, RedisServer, Service, free_port, until
 from tests.observability.exporters import serve_recorded
-from tests.observability.prometheus_server import SCRAPE_SECONDS, Prometheus, jobs
-from tests.observability.traffic import FOREIGN, TRUNCATED, new
+from tests.observability.prometheus_server import SCRAPE_SECONDS, Prometheus, beside, jobs
+from tests.observability.traffic import FOREIGN, TRUNCATED, WINE, new
 
 MISSION_MINUTES = 10.5
 SERVICE = {
@@ -43,7 +44,9 @@ LOAD = {
 }
 WINDOW_SCRAPES = 3
 """Rates over four times this many scrapes: over four, on a shared machine, every hiccup is a spike."""
-OTHER_POD = "valence-7c9d8b6f5d-9mvtr"
+
+TABLE = "wine"
+"""Namespace of the third service, which serves a table."""
 
 
 def main() -> None:
@@ -65,15 +68,17 @@ def main() -> None:
         stack.callback(second.stop)
         exporters, redis_page = stack.enter_context(serve_recorded()), stack.enter_context(redis_exporter(redis))
         scraped = jobs(first.wait_ready().metrics_url, exporters, redis_page)
-        (other,) = jobs(second.wait_ready().metrics_url, exporters)[0]["static_configs"]
-        scraped[0]["static_configs"].append(other | {"labels": other["labels"] | {"pod": OTHER_POD}})
+        beside(scraped, second.wait_ready().metrics_url)
+        third = Service(folder / "third.log", VALENCE_MODEL_DIR=str(ROOT / "models" / "wine-quality"), **SERVICE)
+        stack.callback(third.stop)
+        beside(scraped, third.wait_ready().metrics_url, namespace=TABLE)
         prometheus = Prometheus(folder, scraped)
         stack.callback(prometheus.stop)
         until(lambda: set(prometheus.targets().values()) == {"up"}, "every target is scraped")
         began, over = time.time(), threading.Event()
         stack.callback(over.set)
-        for run in (hang_in_the_middle, other_traffic):
-            threading.Thread(target=run, args=(second, redis, over, 60 * minutes), daemon=True).start()
+        for run, service in ((hang_in_the_middle, second), (other_traffic, second), (rows, third)):
+            threading.Thread(target=run, args=(service, redis, over, 60 * minutes), daemon=True).start()
         environment = {
             **os.environ,
             **LOAD,
@@ -85,6 +90,8 @@ def main() -> None:
         span = ["--minutes", str((ended - began) / 60), "--end", str(ended)]
         span += ["--scrape-seconds", str(WINDOW_SCRAPES * SCRAPE_SECONDS)]
         draw(["--prometheus", prometheus.url, *span, "--output", out])
+        draw(["--prometheus", prometheus.url, *span, "--namespace", TABLE, "--output", str(folder)])
+        shutil.copyfile(folder / "model.png", Path(out) / "model-of-a-table.png")
 
 
 @contextmanager
@@ -121,6 +128,17 @@ def other_traffic(service: Service, _: RedisServer, over: threading.Event, __: f
             text = {"warm": random.choice(texts["warm"]), "cold": new(random.choice(texts["cold"]))}
             text |= {"foreign": new(FOREIGN), "long": new(TRUNCATED)}
             client.post("/predict", json={"text": [text[kind], random.choice(texts["warm"])]})
+
+
+def rows(service: Service, _: RedisServer, over: threading.Event, seconds: float) -> None:
+    """Wines like one of the training table; in the second half a sixth of them have more alcohol than any there."""
+    began = time.monotonic()
+    with httpx.Client(base_url=service.url, timeout=30) as client:
+        while not over.wait(0.1):
+            row = {name: value * random.uniform(0.995, 1.005) for name, value in WINE.items()}
+            if time.monotonic() - began > seconds / 2 and random.random() < 1 / 6:
+                row["alcohol"] *= 4
+            client.post("/predict", json={"rows": [row]})
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from tests.k8s.rendering import K8S
 NAMESPACE = "valence"
 POD = "valence-7c9d8b6f5d-2xkqp"
 """The pod that our one process plays; the recorded pages know it, and a second one."""
+OTHER_POD = "valence-7c9d8b6f5d-9mvtr"
+"""That second one."""
 SCRAPE_SECONDS = 1
 
 
@@ -47,6 +49,13 @@ def jobs(service_metrics_url: str, exporters_url: str, redis_exporter_url: str =
         scrape("kube-state-metrics", f"{exporters_url}/kube-state-metrics.prom", honor_labels=True),
         scrape("kubelet", f"{exporters_url}/cadvisor.prom", honor_labels=True, node="worker-1"),
     ]
+
+
+def beside(scraped: list[dict[str, Any]], metrics_url: str, **labels: str) -> None:
+    """Have the job of the service scrape another process, too, as a second pod that differs in these labels."""
+    first = scraped[0]["static_configs"][0]
+    target = {"targets": [urlsplit(metrics_url).netloc], "labels": first["labels"] | {"pod": OTHER_POD} | labels}
+    scraped[0]["static_configs"].append(target)
 
 
 def rule_groups() -> list[dict[str, Any]]:
@@ -91,9 +100,9 @@ class Prometheus:
             return False
 
     def targets(self) -> dict[str, str]:
-        """Job -> health of its target: "up", "down" or "unknown"."""
+        """Address -> health of the target: "up", "down" or "unknown"."""
         active = httpx.get(f"{self.url}/api/v1/targets").json()["data"]["activeTargets"]
-        return {target["labels"]["job"]: target["health"] for target in active}
+        return {target["scrapeUrl"]: target["health"] for target in active}
 
     def stop(self) -> None:
         """End it."""

@@ -16,8 +16,8 @@ from load.observe.prometheus import query_now, query_range
 from tests.app.keys.keys import line
 from tests.conftest import RedisServer, Service, until
 from tests.observability.exporters import serve_recorded
-from tests.observability.prometheus_server import NAMESPACE, Prometheus, jobs
-from tests.observability.traffic import LIMITED, SHOP, send_some
+from tests.observability.prometheus_server import NAMESPACE, OTHER_POD, Prometheus, beside, jobs
+from tests.observability.traffic import LIMITED, SHOP, send_rows, send_some
 
 DASHBOARDS = read_dashboards()
 GRAFANAS_OWN = {"__rate_interval": "10s"}
@@ -41,8 +41,11 @@ QUERIES = all_queries()
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus, Service, RedisServer]]:
-    """Prometheus, the service with a small cache in memory, so that Redis is asked too, and that Redis."""
+def stack(tmp_path_factory: pytest.TempPathFactory, wine: Service) -> Iterator[tuple[Prometheus, Service, RedisServer]]:
+    """Prometheus, the service with a small cache in memory, so that Redis is asked too, and that Redis.
+
+    Another pod serves a table.
+    """
     folder = tmp_path_factory.mktemp("observed")
     redis = RedisServer(folder)
     keys = folder / "keys"
@@ -56,7 +59,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus
     )
     try:
         with serve_recorded() as exporters:
-            prometheus = Prometheus(folder, jobs(service.wait_ready().metrics_url, exporters))
+            scraped = jobs(service.wait_ready().metrics_url, exporters)
+            beside(scraped, wine.metrics_url)
+            prometheus = Prometheus(folder, scraped)
             try:
                 yield prometheus, service, redis
             finally:
@@ -72,11 +77,12 @@ def has_data(url: str, expr: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def loaded(stack: tuple[Prometheus, Service, RedisServer]) -> tuple[str, set[str]]:
+def loaded(stack: tuple[Prometheus, Service, RedisServer], wine: Service) -> tuple[str, set[str]]:
     """The address of Prometheus, and which queries had no data though there was load until they should have."""
     prometheus, service, redis = stack
     until(lambda: set(prometheus.targets().values()) == {"up"}, "every target is scraped")
     send_some(service.url)
+    send_rows(wine.url)
     redis.hang()  # errors, dropped writes and the open breaker are part of what is drawn
     send_some(service.url)
     redis.resume()
@@ -84,6 +90,7 @@ def loaded(stack: tuple[Prometheus, Service, RedisServer]) -> tuple[str, set[str
 
     def nothing_waits() -> bool:
         send_some(service.url)
+        send_rows(wine.url)
         waiting.difference_update({place for place in waiting if has_data(prometheus.url, QUERIES[place].expr)})
         return waiting <= set(ALLOWED_EMPTY)
 
@@ -100,6 +107,15 @@ def test_a_query_returns_data(place: str, loaded: tuple[str, set[str]]) -> None:
     named = set(re.findall(r"\{\{(\w+)\}\}", QUERIES[place].legend))
     for series in query_now(url, QUERIES[place].expr):
         assert named <= set(series["metric"]), f"{QUERIES[place].expr} gives {series['metric']}"
+
+
+def test_values_out_of_range_are_a_share_of_the_rows(loaded: tuple[str, set[str]]) -> None:
+    """Three in ten rows of the pod that serves a table have too much alcohol; no other column has such values."""
+    url, _ = loaded
+    expr = QUERIES["model: Values out of range (A)"].expr.replace('pod=~".*"', f'pod="{OTHER_POD}"')
+    (series,) = query_now(url, expr)
+    assert series["metric"] == {"feature": "alcohol"}
+    assert float(series["value"][1]) == pytest.approx(0.3, abs=0.02)
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
