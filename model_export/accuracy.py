@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from model_export.calibrate import targets_of
 from model_export.checkpoint import Checkpoint
+from model_export.dataset import LabelledText
 from model_export.errors import ExportError
 from model_export.labelled import Example
 from model_export.reference import CheckpointScorer
-from model_export.scores import PackageScorer, Scorer
+from model_export.scores import Activation, PackageScorer, Scorer, given
 
 MAX_DROP_POINTS = 0.5
 _BATCH_SIZE = 32
@@ -19,7 +21,10 @@ _BATCH_SIZE = 32
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Right labels in per cent on `rows` texts of the file `data`, which has this SHA-256."""
+    """Texts with the right label in per cent, with all right labels and no other where a text may have several.
+
+    They are `rows` texts of the file `data`, which has this SHA-256.
+    """
 
     data: str
     rows: int
@@ -28,14 +33,20 @@ class Accuracy:
     pytorch: float
 
 
-def measure(reference: CheckpointScorer, package: PackageScorer, examples: Sequence[Example], data: Path) -> Accuracy:
+def measure(
+    reference: CheckpointScorer,
+    package: PackageScorer,
+    examples: Sequence[Example | LabelledText],
+    data: Path,
+    activation: Activation,
+) -> Accuracy:
     """Score every example with both; raises ExportError when the package is more than 0.5 points worse."""
     result = Accuracy(
         data=data.name,
         rows=len(examples),
         sha256=hashlib.sha256(data.read_bytes()).hexdigest(),
-        onnx=round(percent_right(package, examples), 3),
-        pytorch=round(percent_right(reference, examples), 3),
+        onnx=round(percent_right(package, examples, activation), 3),
+        pytorch=round(percent_right(reference, examples, activation), 3),
     )
     # Rounded, because 90.5 and 90.0 are not 0.5 apart in binary.
     drop = round(result.pytorch - result.onnx, 6)
@@ -47,22 +58,26 @@ def measure(reference: CheckpointScorer, package: PackageScorer, examples: Seque
     return result
 
 
-def check(examples: Sequence[Example], checkpoint: Checkpoint, data: Path) -> None:
-    """Raise ExportError for labels that don't fit the checkpoint. Line 1 of the file is the header."""
+def check(examples: Sequence[Example | LabelledText], checkpoint: Checkpoint, data: Path) -> None:
+    """Raise ExportError for numbers of labels that don't fit the checkpoint. Line 1 of the file is the header."""
     if checkpoint.activation == "sigmoid":
-        raise ExportError("--data holds one label a text, but the checkpoint gives several at once")
+        raise ExportError(
+            f"{data} holds one label a text, but the checkpoint gives several at once: name the columns of a table "
+            "with --text-column and --label-column, its labels separated by ;"
+        )
     labels = len(checkpoint.labels)
     for line, example in enumerate(examples, start=2):
-        if example.label >= labels:
-            raise ExportError(f"{data}, line {line}: label {example.label}, but the model has only {labels} labels")
+        if (highest := max(example.labels)) >= labels:
+            raise ExportError(f"{data}, line {line}: label {highest}, but the model has only {labels} labels")
 
 
-def percent_right(scorer: Scorer, examples: Sequence[Example]) -> float:
-    """Share of right labels in per cent, in batches of similar length to spare padding."""
+def percent_right(scorer: Scorer, examples: Sequence[Example | LabelledText], activation: Activation) -> float:
+    """Share of texts with all right labels in per cent, in batches of similar length to spare padding."""
     ordered = sorted(examples, key=lambda example: len(example.text))
     right = 0
     for start in range(0, len(ordered), _BATCH_SIZE):
         batch = ordered[start : start + _BATCH_SIZE]
-        predicted = scorer.scores([example.text for example in batch]).argmax(axis=1)
-        right += int(np.sum(predicted == [example.label for example in batch]))
+        scores = scorer.scores([example.text for example in batch])
+        wanted = targets_of(batch, scores.shape[1])
+        right += int(np.sum((given(scores, activation) == wanted).all(axis=1)))
     return 100.0 * right / len(examples)

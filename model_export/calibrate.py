@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from model_export.checkpoint import Checkpoint
+from model_export.dataset import LabelledText
 from model_export.errors import ExportError, one_line
 from model_export.labelled import Example
 from model_export.reference import CheckpointScorer, logits_of
@@ -47,8 +48,16 @@ class Calibration:
     error_after: float
 
 
+def targets_of(examples: Sequence[Example | LabelledText], labels: int) -> Targets:
+    """The right labels of each text as a row of booleans."""
+    targets = np.zeros((len(examples), labels), np.bool_)
+    for row, example in zip(targets, examples, strict=True):
+        row[list(example.labels)] = True
+    return targets
+
+
 def calibrate(
-    checkpoint: Checkpoint, examples: Sequence[Example], data: Path, windows: Windows | None = None
+    checkpoint: Checkpoint, examples: Sequence[Example | LabelledText], data: Path, windows: Windows | None = None
 ) -> Calibration | None:
     """Fit a temperature on `examples` and fold it into the head of `checkpoint`; None for fewer than 200 texts.
 
@@ -57,8 +66,7 @@ def calibrate(
     if len(examples) < MIN_TEXTS:
         return None
     logits = logits_of(CheckpointScorer(checkpoint, windows), [example.text for example in examples])
-    labels = np.array([example.label for example in examples])
-    return scale(checkpoint, logits, np.arange(logits.shape[1]) == labels[:, None], data.name)
+    return scale(checkpoint, logits, targets_of(examples, logits.shape[1]), data.name)
 
 
 def scale(checkpoint: Checkpoint, logits: FloatArray, targets: Targets, data: str) -> Calibration:

@@ -108,20 +108,20 @@ def read_rows(path: Path, columns: Columns) -> list[Row]:
     return rows
 
 
-def read_named(path: Path, columns: Columns, labels: Sequence[str]) -> list[Example]:
-    """The texts of a table, each with the index of its one label in `labels`, those of a model.
+def read_named(path: Path, columns: Columns, labels: Sequence[str]) -> list[LabelledText]:
+    """The texts of a table, each with the indices of its labels in `labels`, those of a model.
 
     Raises ExportError as `read_rows` does, and for a label that the model does not have.
     """
-    rows, number = read_rows(path, columns), {label: index for index, label in enumerate(labels)}
+    rows = read_rows(path, columns)
     if not rows:
         raise ExportError(f"{path} has no rows")
     for place, row in enumerate(rows, start=1):
-        if row.names[0] not in number:
+        if unknown := [name for name in row.names if name not in labels]:
             raise ExportError(
-                f"{path}, row {place}: the model has no label {_shown(row.names[0])}, but {_listed(labels)}"
+                f"{path}, row {place}: the model has no label {_shown(unknown[0])}, but {_listed(labels)}"
             )
-    return [Example(number[row.names[0]], row.text) for row in rows]
+    return numbered(rows, labels)
 
 
 def labels_of(rows: Sequence[Row], path: Path) -> tuple[str, ...]:

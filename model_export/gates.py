@@ -11,10 +11,11 @@ from app.errors import PackageError
 from app.model.classifier import Classifier, GoldenMismatch, checked_classifier
 from app.model.package import Package
 from app.settings import EngineChoice
-from model_export.calibrate import calibration_error
+from model_export.calibrate import calibration_error, targets_of
+from model_export.dataset import LabelledText
 from model_export.errors import ExportError
 from model_export.labelled import Example
-from model_export.scores import FloatArray
+from model_export.scores import FloatArray, given
 
 MAX_ACCURACY_DROP = 0.5
 """Points of accuracy that the candidate may be worse by, as the export allows to the quantisation."""
@@ -55,7 +56,7 @@ class Measured:
     """Those that compute it here and score its golden texts as at export."""
 
 
-def measure(folder: Path, examples: Sequence[Example]) -> Measured:
+def measure(folder: Path, examples: Sequence[Example | LabelledText]) -> Measured:
     """Score every example. Raises ExportError for a package that can't be served here, or labels that it has not."""
     try:
         package = Package(folder)
@@ -67,15 +68,15 @@ def measure(folder: Path, examples: Sequence[Example]) -> Measured:
         raise ExportError(f"{manifest.name} gives several labels at once, and --data holds one a text")
     if manifest.pairs:
         raise ExportError(f"{manifest.name} takes pairs of texts, and --data holds single ones")
-    if (highest := max(example.label for example in examples)) >= len(manifest.labels):
+    if (highest := max(label for example in examples for label in example.labels)) >= len(manifest.labels):
         raise ExportError(f"--data has a label {highest}, but {manifest.name} has only {len(manifest.labels)} labels")
     scores = _scores(classifier, [example.text for example in examples])
-    labels = np.array([example.label for example in examples])
+    targets = targets_of(examples, len(manifest.labels))
     return Measured(
         package=package,
         classifier=classifier,
-        accuracy=100.0 * float(np.mean(scores.argmax(axis=1) == labels)),
-        calibration=calibration_error(scores, np.arange(scores.shape[1]) == labels[:, None], manifest.activation),
+        accuracy=100.0 * float(np.mean((given(scores, manifest.activation) == targets).all(axis=1))),
+        calibration=calibration_error(scores, targets, manifest.activation),
         size=sum(facts.bytes for facts in manifest.files.values()),
         engines=tuple(engine for engine in ENGINES if _computes(package, engine)),
     )

@@ -26,6 +26,11 @@ class Example:
     label: int
     text: str
 
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The indices of all right logits, as a text of several labels has them: the one."""
+        return (self.label,)
+
 
 def read_labelled(path: Path) -> list[Example]:
     """Read a tab-separated file in UTF-8 whose header line names a column `label` and one `sentence` or `text`.

@@ -19,7 +19,7 @@ from model_export import (
     weights,
 )
 from model_export.checkpoint import Checkpoint
-from model_export.dataset import Columns, read_named
+from model_export.dataset import Columns, LabelledText, read_named
 from model_export.labelled import Example
 from model_export.licence import read_licence
 from model_export.optimise import optimise
@@ -46,7 +46,7 @@ class Request:
     data: Path | None = None
     columns: Columns | None = None
     """Those of `data`, where it is a table with names for labels; otherwise it was read into `examples`."""
-    examples: list[Example] | None = None
+    examples: Sequence[Example | LabelledText] | None = None
     emoji_names: bool = False
     unclear_below: float | None = None
     intended_use: str | None = None
@@ -64,10 +64,11 @@ def build(source: Source, request: Request, stage: Path) -> None:
         request.windows.check(loaded.max_tokens)
     preconditions.check(loaded, source.id, pairs=request.pairs)
     if request.data and request.columns:
-        request = replace(request, examples=read_named(request.data, request.columns, loaded.labels))
-    licence = request.licence or read_licence(source.folder)
-    if request.data and request.examples:
+        columns = replace(request.columns, multi_label=loaded.activation == "sigmoid")
+        request = replace(request, examples=read_named(request.data, columns, loaded.labels))
+    elif request.data and request.examples:
         accuracy.check(request.examples, loaded, request.data)
+    licence = request.licence or read_licence(source.folder)
     note(f"{source.id} is a {loaded.architecture} for {', '.join(loaded.labels)}; at most {loaded.max_tokens} tokens")
     name = request.name or request.output.resolve().name
     description = manifest.describe(name, source, licence, loaded, pairs=request.pairs)
@@ -146,5 +147,5 @@ def _measure(loaded: Checkpoint, scorer: PackageScorer, request: Request, progre
     measured = None
     if request.data and request.examples:
         with progress.step(f"measuring accuracy on {len(request.examples)} texts"):
-            measured = accuracy.measure(reference, scorer, request.examples, request.data)
+            measured = accuracy.measure(reference, scorer, request.examples, request.data, loaded.activation)
     return manifest.results(verification, measured, golden.choose(scorer, texts, loaded.labels))

@@ -16,6 +16,8 @@ from model_export.windows import Logits, Windows
 
 FloatArray = npt.NDArray[np.float64]
 Activation = Literal["softmax", "sigmoid"]
+THRESHOLD = 0.5
+"""Of several labels a text those are given whose score is higher."""
 
 _KNOWN_INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 
@@ -96,6 +98,14 @@ def _unknown_id(tokenizer: Tokenizer) -> int | None:
 def one_by_one(scorer: Scorer, texts: Sequence[Text]) -> FloatArray:
     """Scores (texts, labels) of each text alone, so that nothing is padded."""
     return np.concatenate([scorer.scores([text]) for text in texts])
+
+
+def given(scores: FloatArray, activation: Activation) -> npt.NDArray[np.bool_]:
+    """Which labels a model with these scores (texts, labels) gives: the highest one, or with sigmoid any number."""
+    if activation == "sigmoid":
+        return scores > THRESHOLD
+    decided: npt.NDArray[np.bool_] = np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None]
+    return decided
 
 
 def activate(logits: npt.NDArray[np.float32] | FloatArray, activation: Activation) -> FloatArray:

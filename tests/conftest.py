@@ -30,11 +30,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    """Return as soon as `condition` holds; fail the test if that takes longer than `START_SECONDS`."""
-    deadline = time.monotonic() + START_SECONDS
+def until(condition: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
+    """Return as soon as `condition` holds; fail the test if that takes longer than so many seconds."""
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"still not so after {START_SECONDS} s: {what}"
+        assert time.monotonic() < deadline, f"still not so after {seconds} s: {what}"
         time.sleep(0.02)
 
 

@@ -13,12 +13,13 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 from transformers import get_linear_schedule_with_warmup
 
+from model_export.calibrate import targets_of
 from model_export.checkpoint import Checkpoint
 from model_export.dataset import LabelledText
 from model_export.finetune import batches
 from model_export.finetune.bar import say, shown, steps_bar
 from model_export.finetune.loss import class_weights, loss_of
-from model_export.finetune.measures import constant, figures, judged_by, targets_of
+from model_export.finetune.measures import constant, figures, judged_by
 from model_export.finetune.recipe import Recipe
 from model_export.precision import autocast
 from model_export.reference import CheckpointScorer, logits_of

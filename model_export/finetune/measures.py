@@ -1,34 +1,13 @@
 """What a run is judged by, from logits (texts, labels) and targets of the same shape."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import f1_score, recall_score
 
 from model_export.calibrate import Targets
-from model_export.dataset import LabelledText
 from model_export.finetune.recipe import ClassWeights
-from model_export.scores import Activation, FloatArray, activate
-
-THRESHOLD = 0.5
-"""Of several labels a text those are given whose score is higher."""
-
-
-def targets_of(texts: Sequence[LabelledText], labels: int) -> Targets:
-    """The labels of each text as a row of booleans."""
-    targets = np.zeros((len(texts), labels), np.bool_)
-    for row, one in zip(targets, texts, strict=True):
-        row[list(one.labels)] = True
-    return targets
-
-
-def given(scores: FloatArray, activation: Activation) -> Targets:
-    """The labels that a model with these scores (texts, labels) gives."""
-    if activation == "sigmoid":
-        return scores > THRESHOLD
-    decided: Targets = np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None]
-    return decided
+from model_export.scores import Activation, FloatArray, activate, given
 
 
 def losses(scores: FloatArray, targets: Targets, activation: Activation) -> FloatArray:

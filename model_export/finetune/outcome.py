@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.metrics import precision_recall_fscore_support
 
 from model_export.calibrate import Targets
-from model_export.finetune.measures import given, losses
-from model_export.scores import Activation, FloatArray
+from model_export.finetune.measures import losses
+from model_export.scores import Activation, FloatArray, given
 
 WORST = 20
 """Errors that the report lists."""

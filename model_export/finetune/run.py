@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from model_export.calibrate import MIN_TEXTS, TRAINING, Calibration, scale
+from model_export.calibrate import MIN_TEXTS, TRAINING, Calibration, scale, targets_of
 from model_export.checkpoint import Checkpoint, silence
 from model_export.dataset import Columns, Dataset, LabelledText, load, load_treebank
 from model_export.errors import ExportError
 from model_export.finetune import report
 from model_export.finetune.fit import Fit, chosen_of, logits, train
-from model_export.finetune.measures import constant, figures, judged_by, targets_of
+from model_export.finetune.measures import constant, figures, judged_by
 from model_export.finetune.outcome import Outcome, by_label
 from model_export.finetune.recipe import Recipe
 from model_export.finetune.resume import Asked, State, keeper, stoppable

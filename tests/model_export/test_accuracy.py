@@ -1,6 +1,7 @@
 """model_export/accuracy.py: half a point is all that quantisation may cost."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ pytest.importorskip("torch", reason="needs the export environment: make install-
 
 from model_export import accuracy
 from model_export.checkpoint import load
+from model_export.dataset import LabelledText
 from model_export.errors import ExportError
 from model_export.labelled import Example
+from model_export.pairs import Text
 from model_export.reference import CheckpointScorer
-from model_export.scores import PackageScorer
+from model_export.scores import FloatArray, PackageScorer
 from model_export.texts import short_texts
 from model_export.verify import margins
 from tests.model_export.doctor import append, change_graph
@@ -30,7 +33,7 @@ def test_accuracy_counts_right_labels(checkpoint: Path, package: Path, labelled:
         for position, index in enumerate(sure)
     ]
     scorer = PackageScorer(package, activation="softmax", max_tokens=512)
-    measured = accuracy.measure(reference, scorer, examples, labelled)
+    measured = accuracy.measure(reference, scorer, examples, labelled, "softmax")
     assert (measured.rows, measured.pytorch, measured.onnx) == (32, 75.0, 75.0)
     assert measured.data == labelled.name
 
@@ -42,8 +45,9 @@ def test_worse_package_stops_the_export(checkpoint: Path, package: Path, labelle
     reference = CheckpointScorer(load(checkpoint))
     texts = short_texts()[:20]
     examples = [Example(int(reference.scores([text]).argmax()), text) for text in texts]
+    scorer = PackageScorer(doctored, activation="softmax", max_tokens=512)
     with pytest.raises(ExportError, match=r"drops by \d+\.\d\d points, from 100\.00 to"):
-        accuracy.measure(reference, PackageScorer(doctored, activation="softmax", max_tokens=512), examples, labelled)
+        accuracy.measure(reference, scorer, examples, labelled, "softmax")
 
 
 def test_unknown_label_is_named_with_its_line(checkpoint: Path) -> None:
@@ -53,8 +57,21 @@ def test_unknown_label_is_named_with_its_line(checkpoint: Path) -> None:
         accuracy.check(examples, load(checkpoint), Path("dev.tsv"))
 
 
-def test_several_labels_a_text_have_no_accuracy(tmp_path: Path) -> None:
-    """One label a text can't judge a checkpoint that gives several."""
+def test_of_several_labels_a_text_all_must_be_right() -> None:
+    """One too many, one too few and none at all where there is one are wrong; none where there is none is right."""
+    scores = np.array([[0.9, 0.6, 0.1], [0.9, 0.6, 0.1], [0.9, 0.6, 0.1], [0.2, 0.4, 0.1], [0.2, 0.4, 0.1]])
+    labels = [(0, 1), (0,), (0, 1, 2), (), (1,)]
+
+    class Given:
+        def scores(self, texts: Sequence[Text]) -> FloatArray:
+            return scores[[int(text) for text in map(str, texts)]]
+
+    examples = [LabelledText(str(index), each) for index, each in enumerate(labels)]
+    assert accuracy.percent_right(Given(), examples, "sigmoid") == 40.0
+
+
+def test_one_label_a_text_can_not_judge_a_checkpoint_that_gives_several(tmp_path: Path) -> None:
+    """The line says which form of data can."""
     folder = write_checkpoint(tmp_path / "model", num_labels=3, problem_type="multi_label_classification")
-    with pytest.raises(ExportError, match="several at once"):
+    with pytest.raises(ExportError, match="several at once: name the columns of a table"):
         accuracy.check([Example(0, "bad")], load(folder), Path("dev.tsv"))

@@ -74,7 +74,7 @@ def test_names_of_labels_become_the_models_numbers(tmp_path: Path) -> None:
     """In the model's order, not in the table's; a label that it does not have is named with its row."""
     table().to_csv(tmp_path / "a.csv", index=False)
     examples = read_named(tmp_path / "a.csv", COLUMNS, ["calm", "glad", "sad"])
-    assert [(one.text, one.label) for one in examples[:3]] == [("text 0", 2), ("text 1", 1), ("text 2", 0)]
+    assert [(one.text, one.labels) for one in examples[:3]] == [("text 0", (2,)), ("text 1", (1,)), ("text 2", (0,))]
     with pytest.raises(ExportError, match=r"a.csv, row 3: the model has no label 'calm', but sad, glad$"):
         read_named(tmp_path / "a.csv", COLUMNS, ["sad", "glad"])
 

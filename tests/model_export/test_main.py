@@ -5,11 +5,15 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="needs the export environment: make install-export")
 
 from model_export.__main__ import main
+from model_export.checkpoint import load
+from model_export.reference import CheckpointScorer
+from model_export.scores import THRESHOLD
 from tests.model_export.command import error_line, run, start
 from tests.model_export.hub import COMMIT, HUB_ID, Hub, closed_endpoint
 from tests.model_export.tiny import TOLERANCE, write_checkpoint
@@ -136,6 +140,28 @@ def test_data_may_be_a_table_with_names_for_labels(checkpoint: Path, tmp_path: P
         measured.append(json.loads((output / "manifest.json").read_text(encoding="utf-8"))["accuracy"])
     assert measured[0]["rows"] == 2
     assert measured[0]["onnx"] == measured[1]["onnx"]
+
+
+def test_data_may_have_several_labels_a_text(tmp_path: Path) -> None:
+    """A checkpoint that gives several is measured, calibrated and profiled by a table with `;` between them.
+
+    Each text is said to have the labels that the checkpoint does not give it, so that no rounding makes one right.
+    """
+    checkpoint = write_checkpoint(tmp_path / "model", num_labels=3, problem_type="multi_label_classification")
+    texts = [f"film {number} is {number % 7} good" for number in range(500)]
+    others = CheckpointScorer(load(checkpoint)).scores(texts) <= THRESHOLD
+    labels = [";".join(np.array(["sad", "glad", "odd"])[row]) for row in others]
+    rows = [f"{text},{names}\n" for text, names in zip(texts, labels, strict=True)]
+    (tmp_path / "dev.csv").write_text("review,mood\n" + "".join(rows))
+    told = ["--model", str(checkpoint), "--labels", "sad,glad,odd", "--data", str(tmp_path / "dev.csv")]
+    told += ["--text-column", "review", "--label-column", "mood", "--tolerance", str(TOLERANCE)]
+    assert main([*told, "--output", str(tmp_path / "package")]) == 0
+    manifest = json.loads((tmp_path / "package" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["activation"] == "sigmoid"
+    assert manifest["accuracy"]["rows"] == manifest["calibration"]["rows"] == 500
+    assert manifest["accuracy"]["onnx"] == 0.0
+    assert manifest["calibration"]["temperature"] > 1
+    assert "profile.json" in manifest["files"]
 
 
 def test_wrong_task_is_one_line(tmp_path: Path) -> None:

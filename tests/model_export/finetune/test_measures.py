@@ -5,8 +5,9 @@ import pytest
 pytest.importorskip("torch", reason="the export group is not installed: make test-export")
 import numpy as np
 
+from model_export.calibrate import targets_of
 from model_export.dataset import LabelledText
-from model_export.finetune.measures import constant, figures, judged_by, losses, targets_of
+from model_export.finetune.measures import constant, figures, judged_by, losses
 from model_export.scores import activate
 
 TARGETS = targets_of([LabelledText("a text", (label,)) for label in (0, 0, 0, 1)], 3)
