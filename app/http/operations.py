@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
@@ -90,6 +90,10 @@ class Info(BaseModel):
 class ModelInfo(Info):
     """A model of texts."""
 
+    activation: Literal["softmax", "sigmoid"] = Field(
+        description="softmax: a text's scores add up to 1. sigmoid: each label has its own between 0 and 1, and a text "
+        "any number of labels, those above 0.5."
+    )
     max_tokens: int
     pairs: bool = Field(description="Whether it takes pairs of texts instead of texts.")
     window_tokens: int | None = Field(

@@ -66,7 +66,8 @@ def test_model_info_tells_what_answers(service: Service, bundled_model: Path) ->
     manifest = json.loads((bundled_model / "manifest.json").read_text())
     info = plain_http.get(service.url + "/model/info").json()
     facts = ("name", "source", "labels", "max_tokens", "quantisation", "accuracy", "calibration", "licence")
-    for name in (*facts, "unclear_below", "intended_use", "window_tokens", "window_overlap", "max_windows"):
+    others = ("activation", "unclear_below", "intended_use", "window_tokens", "window_overlap", "max_windows")
+    for name in facts + others:
         assert info[name] == manifest[name], name
     assert info["revision"] == manifest["source"]["revision"]
     assert len(bytes.fromhex(info["digest"])) == 32
