@@ -17,6 +17,7 @@ from app.errors import PackageError
 from app.model.classifier import GoldenMismatch, checked_classifier
 from app.model.package import Package
 from app.model.source import fetch
+from app.model.tabular import TabularPackage, open_package
 from app.score.bulk import CHUNK_ROWS, BulkScorer
 from app.score.journal import BadJournal, Journal, open_journal
 from app.settings import Settings, SettingsError, read_settings
@@ -38,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     output = options.output or options.input.with_suffix(f".scored{options.input.suffix}")
     try:
-        _run(read_settings(), Job.of(options.input, options.text_column, output))
+        settings = read_settings()
+        package = _package(settings)
+        _run(settings, package, Job.of(options.input, options.text_column, output))
     except OSError as exc:
         return _failed(f"{exc.filename or output}: {exc.strerror or exc}")
     except (BadTable, BadJournal, GoldenMismatch, PackageError, SettingsError) as exc:
@@ -62,12 +65,22 @@ def _failed(message: str) -> int:
     return 1
 
 
-def _run(settings: Settings, job: Job) -> None:
-    package = Package(fetch(settings.model_dir, settings.model_cache_dir))
+def _package(settings: Settings) -> Package:
+    """What scores single texts. Raises PackageError for a package that does not."""
+    package = open_package(fetch(settings.model_dir, settings.model_cache_dir))
+    if isinstance(package, TabularPackage):
+        raise PackageError(
+            f"{settings.model_dir} takes rows of a table (VALENCE_MODEL_DIR), and a column of texts is scored here: "
+            "`make run` serves it, and POST /predict takes its rows"
+        )
     if package.manifest.pairs:
         raise PackageError(
             f"{settings.model_dir} takes pairs of texts (VALENCE_MODEL_DIR), and a column holds single ones"
         )
+    return package
+
+
+def _run(settings: Settings, package: Package, job: Job) -> None:
     classifier, _ = checked_classifier(package, settings.engine)
     with open_journal(job.journal_path, job.identity(classifier), chunk=CHUNK_ROWS, total=job.rows) as journal:
         scorer = BulkScorer(

@@ -127,3 +127,11 @@ def test_errors_are_one_line(
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "numbers.parquet", "scored.csv"]
+
+
+def test_a_model_of_a_table_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the input is looked at, whose columns would be those of the table."""
+    monkeypatch.setenv("VALENCE_MODEL_DIR", str(ROOT / "models" / "wine-quality"))
+    assert main(["none.csv"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "wine-quality takes rows of a table (VALENCE_MODEL_DIR)" in line
