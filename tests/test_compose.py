@@ -146,6 +146,13 @@ def test_api_waits_for_nothing() -> None:
     assert waiting == {"locust": {"api"}, "k6": {"api"}, "training": {"mlflow"}}
 
 
+def test_mlflow_answers_to_the_name_that_trainings_call_it_by() -> None:
+    """It refuses every Host that it was not told of, but for loopback and private addresses."""
+    (hosts,) = (word for word in SERVICES["mlflow"]["command"] if word.startswith("--allowed-hosts="))
+    called = SERVICES["training"]["environment"]["MLFLOW_TRACKING_URI"].removeprefix("http://")
+    assert {called, "127.0.0.1:*"} <= set(hosts.removeprefix("--allowed-hosts=").split(","))
+
+
 def test_load_generators_run_the_scripts_of_the_cluster() -> None:
     """k6 and Locust get the folder `load`; what they are told to run is there."""
     for name, script in (("k6", "/scripts/load.js"), ("locust", "/scripts/load/locust/locustfile.py")):
