@@ -1,5 +1,7 @@
 """The gates of a promotion, each alone: two measured packages that differ in one thing."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +9,10 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the export environment: make install-export")
 
+from app.model.classifier import Classifier
+from app.model.package import Golden, Package
 from model_export.errors import ExportError
-from model_export.gates import Measured, alone, compare, measure
+from model_export.gates import Gate, Measured, alone, compare, measure
 from model_export.labelled import Example
 from model_export.promote import table
 
@@ -104,10 +108,78 @@ def test_labels_and_golden_texts_must_be_those_of_the_champion(champion: Measure
     assert failed(replace(champion, package=other), champion) == ["golden texts of one label"]
 
 
-def test_labels_that_the_model_has_not_are_refused(bundled_model: Path) -> None:
+def with_golden(champion: Measured, golden: list[Golden]) -> Measured:
+    """The champion as one with these golden texts."""
+    package = Package(champion.package.folder)
+    package.manifest = package.manifest.model_copy(update={"golden": golden})
+    return replace(champion, package=package)
+
+
+def turned(golden: Golden) -> Golden:
+    """The same text under the other label."""
+    scores = dict(zip(golden.scores, reversed(golden.scores.values()), strict=True))
+    return golden.model_copy(update={"scores": scores})
+
+
+@pytest.mark.parametrize(("changed", "held"), [(1, True), (2, False)])
+def test_a_tenth_of_the_clear_golden_texts_may_change(champion: Measured, changed: int, held: bool) -> None:
+    """Of ten one, not two; one that had no clear label does not count."""
+    golden = champion.package.manifest.golden
+    clear = [item for item in golden if max(item.scores.values()) >= 0.8][:10]
+    unclear = [item for item in golden if max(item.scores.values()) < 0.8]
+    assert len(clear) == 10
+    assert unclear
+    asked = [*map(turned, clear[:changed]), *clear[changed:], *map(turned, unclear)]
+    assert (failed(with_golden(champion, asked), champion) == []) is held
+
+
+def test_a_slow_beginning_is_no_slow_model(champion: Measured) -> None:
+    """Whose first round takes three times as long as the others: each text counts at its best."""
+    calls = 0
+
+    class SlowAtFirst:
+        encoder = champion.classifier.encoder
+
+        def scores(self, rows: list[list[int]]) -> object:
+            nonlocal calls
+            calls += 1
+            for _ in range(8 if calls <= len(TEXTS) else 0):
+                champion.classifier.scores(rows)
+            return champion.classifier.scores(rows)
+
+    warm = replace(champion, classifier=SlowAtFirst())  # type: ignore[arg-type]
+    assert _gate(compare(champion, warm, TEXTS), "CPU ms a text").holds
+
+
+def _gate(gates: list[Gate], name: str) -> Gate:
+    (found,) = (gate for gate in gates if gate.name == name)
+    return found
+
+
+def test_first_champion_needs_an_engine(champion: Measured) -> None:
+    """One that nothing computes here as at export is none."""
+    assert [gate.name for gate in alone(replace(champion, engines=())) if not gate.holds] == ["engines"]
+
+
+@pytest.mark.parametrize("label", [2, 4])
+def test_labels_that_the_model_has_not_are_refused(bundled_model: Path, label: int) -> None:
     """A file of five stars says nothing of two labels."""
-    with pytest.raises(ExportError, match="--data has a label 4, but distilbert-sst2-mini has only 2 labels"):
-        measure(bundled_model, [Example(4, "Five stars.")])
+    with pytest.raises(ExportError, match=f"--data has a label {label}, but distilbert-sst2-mini has only 2 labels"):
+        measure(bundled_model, [Example(0, "Bad."), Example(label, "Some stars.")])
+
+
+def test_several_labels_a_text_are_refused(bundled_model: Path, tmp_path: Path) -> None:
+    """The gates are of one label a text."""
+    folder = Path(shutil.copytree(bundled_model, tmp_path / "package"))
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8")) | {"activation": "sigmoid"}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    classifier = Classifier(Package(folder))
+    for item in manifest["golden"]:
+        (scores,) = classifier.scores([classifier.encoder.encode(item["text"]).ids]).tolist()
+        item["scores"] = dict(zip(manifest["labels"], scores, strict=True))
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(ExportError, match="gives several labels at once"):
+        measure(folder, EXAMPLES)
 
 
 def test_package_that_is_none_is_refused(tmp_path: Path) -> None:

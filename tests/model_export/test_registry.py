@@ -1,9 +1,11 @@
 """From a package to the champion of a registered model, with a real MLflow server."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +104,8 @@ import mlflow.pyfunc, pandas as pd
 model = mlflow.pyfunc.load_model(sys.argv[1])
 import app
 texts = json.loads(sys.argv[2])
-frame = model.predict(pd.DataFrame({"review": [*texts, None, " "]}))
+frame = model.predict(pd.DataFrame({"review": [*texts, None, " "]}, index=range(7, 9 + len(texts))))
+assert list(frame.index) == [*range(7, 9 + len(texts))]
 rows = frame.astype(object).where(frame.notna(), None).values.tolist()
 print(json.dumps([app.__file__, model.predict(texts).values.tolist(), rows]))
 """
@@ -125,6 +128,30 @@ def test_registered_model_scores_as_the_service_does_without_the_repository(
         assert row == [("NEGATIVE", "POSITIVE")[prediction.labels[0]], max(first, second), first, second]
     assert column == [*listed, *[["", None, None, None]] * 2]
     assert client.get_model_version_by_alias("standalone", "candidate").version == "1"
+
+
+LOAD = """
+import sys
+import mlflow.pyfunc
+try:
+    mlflow.pyfunc.load_model(sys.argv[1])
+except Exception as exc:
+    print(type(exc).__name__, exc)
+"""
+
+
+@pytest.mark.usefixtures("client")
+def test_registered_model_that_scores_otherwise_is_not_loaded(contrary: Path, package: Path, tmp_path: Path) -> None:
+    """Its golden texts are scored where it is loaded, whoever loads it."""
+    assert main(["register", "elsewhere", "--package", str(package)]) == 0
+    folder = Path(mlflow.artifacts.download_artifacts("models:/elsewhere/1", dst_path=str(tmp_path / "model")))
+    (manifest,) = folder.glob("artifacts/**/manifest.json")
+    told = json.loads(manifest.read_text(encoding="utf-8"))
+    told["golden"] = json.loads((contrary / "manifest.json").read_text(encoding="utf-8"))["golden"]
+    manifest.write_text(json.dumps(told), encoding="utf-8")
+    command = [sys.executable, "-c", LOAD, str(folder)]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert process.stdout.startswith("GoldenMismatch "), process.stdout + process.stderr
 
 
 def champion_of(client: Any, name: str) -> str | None:
@@ -159,6 +186,40 @@ def test_champion_is_replaced_only_when_every_gate_holds(
     assert champion_of(client, "ladder") == "3"
     assert main(promote) == 0
     assert capsys.readouterr().err.splitlines()[-1] == "models:/ladder/3 is the champion already"
+
+
+def test_champion_by_names_of_labels_is_not_one_that_came_meanwhile(
+    client: Any, package: Path, opinions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who was compared with the present champion takes no other one's place.
+
+    The texts come through a pipe, so that the test has its turn between the comparison's beginning and its end.
+    """
+    for _ in range(2):
+        assert main(["register", "race", "--package", str(package)]) == 0
+    client.set_registered_model_alias("race", "champion", "1")
+    client.delete_registered_model_alias("race", "candidate")
+    assert main(["promote", "race", "--data", str(opinions)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "error: models:/race has no alias candidate"
+    named = [line.split("\t") for line in opinions.read_text(encoding="utf-8").splitlines()[1:]]
+    rows = "".join(f'"{text}",{("NEGATIVE", "POSITIVE")[int(label)]}\n' for label, text in named)
+    pipe = tmp_path / "opinions.csv"
+    os.mkfifo(pipe)
+
+    def come_between() -> None:
+        with pipe.open("w", encoding="utf-8") as file:  # once it is opened for reading
+            client.delete_registered_model_alias("race", "champion")
+            file.write("review,mood\n" + rows)
+
+    columns = ["--text-column", "review", "--label-column", "mood"]
+    with ThreadPoolExecutor(1) as pool:
+        came = pool.submit(come_between)
+        assert main(["promote", "race", "--version", "2", "--data", str(pipe), *columns]) == 1
+        came.result()
+    output, errors = capsys.readouterr()
+    assert "wrong labels, %            0.00      0.00" in output
+    assert errors.splitlines()[-1] == "error: models:/race has another champion meanwhile; compare with that one"
+    assert champion_of(client, "race") is None
 
 
 @pytest.mark.usefixtures("client")

@@ -8,10 +8,11 @@ import pytest
 
 pytest.importorskip("torch", reason="the export group is not installed: make test-export")
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from model_export.checkpoint import load
 from model_export.dataset import LabelledText
-from model_export.finetune.fit import MEAN, Fit, chosen_of, train
+from model_export.finetune.fit import MEAN, Fit, chosen_of, logits, train
 from model_export.finetune.recipe import Recipe
 
 RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=5e-3, max_tokens=16, snapshot_steps=2, detokenised_share=0.5)
@@ -85,3 +86,41 @@ def test_mean_is_of_the_last_third(checkpoint: Path) -> None:
 
     mean = train(run, {"dev": DEV}, between)[MEAN].model.classifier.weight
     assert torch.allclose(mean, torch.stack(snapshots).mean(dim=0), atol=1e-6)
+
+
+def test_each_step_is_clipped_follows_the_schedule_and_decays_matrices_alone(checkpoint: Path) -> None:
+    """As the optimiser sees it, from a head so large that its gradients are, too."""
+    run = fresh(checkpoint)
+    with torch.no_grad():
+        run.checkpoint.model.classifier.weight.mul_(1_000)
+    seen: list[tuple[float, float]] = []
+
+    def watch(optimiser: torch.optim.Optimizer, *_: object) -> None:
+        groups = optimiser.param_groups
+        weights = [weight for group in groups for weight in group["params"] if weight.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack([weight.grad.norm() for weight in weights]))
+        seen.append((float(norm), groups[0]["lr"]))
+        decays = {(weight.ndim > 1, group["weight_decay"]) for group in groups for weight in group["params"]}
+        assert decays == {(True, RECIPE.weight_decay), (False, 0.0)}
+
+    hook = register_optimizer_step_pre_hook(watch)
+    try:
+        train(run, {"dev": DEV}, lambda: None)
+    finally:
+        hook.remove()
+    norms, rates = zip(*seen, strict=True)
+    assert len(norms) == run.steps
+    assert max(norms) == pytest.approx(1.0, abs=1e-3)
+    assert max(rates) == RECIPE.learning_rate
+    assert sorted(rates[2:], reverse=True) == list(rates[2:])
+    assert rates[-1] < 0.2 * RECIPE.learning_rate
+
+
+def test_dropout_is_for_training_alone(checkpoint: Path) -> None:
+    """In every epoch, also in those behind a measurement, which has none: two of them agree."""
+    run = fresh(checkpoint)
+    modes: list[tuple[bool, bool]] = []
+    train(run, {"dev": DEV}, lambda: modes.append((0 < run.batch < 6, run.checkpoint.model.training)))
+    assert {training for learning, training in modes if learning} == {True}
+    first, second = (logits(run.checkpoint, DEV, RECIPE) for _ in range(2))
+    assert (first == second).all()
