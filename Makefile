@@ -36,8 +36,7 @@ TORCH = $(shell sed -n 's/^torch = "\(.*\)"/torch==\1/p' pyproject.toml) $(if $(
 
 ##@ Use
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 run: $(VENV)/.main $(NATIVE) ## Serve the bundled model (or MODEL_DIR=models/wine-quality) on 127.0.0.1:8000; Ctrl-C stops it
 	@echo 'Page:  http://127.0.0.1:8000/'; $(if $(MODEL_DIR),export VALENCE_MODEL_DIR=$(MODEL_DIR),\
 	  echo "Try:   curl -s http://127.0.0.1:8000/predict -d '{\"text\": [\"I hate you.\", \"I love you.\"]}'"); exec $(VENV)/bin/gunicorn
@@ -60,12 +59,15 @@ check: $(VENV)/.dev ## Verify style, types, import rules and the lock; changes n
 	$(POETRY) check --lock
 lint: $(VENV)/.dev ## Repair what `check` finds, as far as tools can
 	$(VENV)/bin/ruff check --fix . ; $(VENV)/bin/ruff format .
+# Images of Python often set it; each process of the tests would compile all that it imports of ours.
+test test-manifests test-export checkov e2e: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run all tests but the slower ones: manifests, export, containers
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --ignore tests/k8s --ignore tests/observability
 test-manifests: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run the tests of manifests, alerts and dashboards
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile tests/k8s tests/observability
 test-export: $(VENV_EXPORT)/.export .venv-mlflow/bin/mlflow .venv-kserve/bin/kserve ## Test export and training (installs PyTorch for CPUs)
-	$(VENV_EXPORT)/bin/pytest tests/model_export tests/training tests/app/model/test_{source,download}.py tests/app/http/protocols/test_kserve.py
+	$(VENV_EXPORT)/bin/pytest --numprocesses 2 --dist loadfile tests/{model_export,training} tests/app/model/test_{source,download}.py \
+	  tests/app/http/protocols/test_kserve.py
 checkov: .venv-checkov/bin/checkov $(VENV)/.dev ## Hold the rendered manifests against checkov's policies (.checkov.yaml)
 	@$(VENV)/bin/pytest -q tests/k8s/test_checkov.py
 lock: $(POETRY) ## Write poetry.lock anew after a change of pyproject.toml
@@ -135,10 +137,9 @@ $(VENV_EXPORT)/.export: poetry.lock | $(POETRY)
 	@touch $@
 build-image = $(if $(BUILDER),,echo 'error: building an image needs docker, podman or buildah' >&2; exit 1;) $(BUILDER) $(1) \
   $(foreach name,EXTRAS MODEL MODEL_REVISION TORCH_INDEX PYTHON_IMAGE,$(if $($(name)),--build-arg '$(name)=$($(name))')) .
-# apt-or COMMAND,PACKAGE: what is missing is installed as root on Debian; elsewhere one line says what to install.
+# apt-or COMMAND,PACKAGE: what is missing is installed as root on Debian (where venv is a package), elsewhere named in a line.
 apt-or = $(1) || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq install -y $(2) \
   >/dev/null; } || { echo 'error: $(2) is missing: install it (Debian: apt-get install $(2))' >&2; exit 1; }
-# Debian splits the venv module off into a package of its own.
 make-venv = $(call apt-or,$(PYTHON) -c 'import ensurepip' 2>/dev/null,python3-venv); $(PYTHON) -m venv $(1)
 python:
 	@case $$(uname) in Linux) ;; Darwin) echo 'note: on macOS one worker on ONNX Runtime should work (docs/platforms.md)' >&2;; \
