@@ -66,8 +66,7 @@ test: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run all tests but the
 test-manifests: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run the tests of manifests, alerts and dashboards
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile tests/k8s tests/observability
 test-export: $(VENV_EXPORT)/.export .venv-mlflow/bin/mlflow .venv-kserve/bin/kserve ## Test export and training (installs PyTorch for CPUs)
-	$(VENV_EXPORT)/bin/pytest --numprocesses 2 --dist loadfile tests/{model_export,training} tests/app/model/test_{source,download}.py \
-	  tests/app/http/protocols/test_kserve.py
+	$(VENV_EXPORT)/bin/pytest --numprocesses 2 --dist loadfile tests/{model_export,training,app/model/test_{source,download}.py,app/http/protocols/test_kserve.py}
 checkov: .venv-checkov/bin/checkov $(VENV)/.dev ## Hold the rendered manifests against checkov's policies (.checkov.yaml)
 	@$(VENV)/bin/pytest -q tests/k8s/test_checkov.py
 lock: $(POETRY) ## Write poetry.lock anew after a change of pyproject.toml

@@ -15,11 +15,12 @@ import httpx
 import pytest
 
 from app.settings import BUNDLED_MODEL
+from tests.app import plain_http
 
 ROOT = Path(__file__).resolve().parent.parent
 GUNICORN = str(Path(sys.executable).with_name("gunicorn"))
 """As a script: `python -m gunicorn` can't start itself again at SIGUSR2."""
-START_SECONDS = 240
+START_SECONDS = 300
 """How long a process may take to be up; reached only by a failing test."""
 
 
@@ -62,7 +63,7 @@ class Service:
     def get(self, path: str) -> httpx.Response | None:
         """GET, or None while nobody listens."""
         try:
-            return httpx.get(self.url + path, timeout=10)
+            return plain_http.get(self.url + path)
         except httpx.TransportError:
             return None
 
@@ -79,7 +80,7 @@ class Service:
 
     def metric(self, name: str) -> float:
         """The value of one sample, named with its labels as `/metrics` prints it; 0 when it is not there."""
-        for line in httpx.get(self.metrics_url, timeout=10).text.splitlines():
+        for line in plain_http.get(self.metrics_url).text.splitlines():
             sample, _, value = line.rpartition(" ")
             if sample == name:
                 return float(value)

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.app import plain_http
 from tests.conftest import ROOT, START_SECONDS, free_port
 
 PROGRAM = ROOT / ".venv-mlflow" / "bin" / "mlflow"
@@ -58,7 +59,7 @@ class MlflowServer:
     def _answers(self) -> bool:
         assert self.process.poll() is None, (self._folder / "server.log").read_text()
         try:
-            return httpx.get(f"{self.url}/health", timeout=5).is_success
+            return plain_http.get(f"{self.url}/health", timeout=5).is_success
         except httpx.TransportError:
             return False
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 import yaml
 
+from tests.app import plain_http
 from tests.compose_file import SERVICES, host_path, mounts
 from tests.conftest import ROOT, Service, free_port, until
 
@@ -111,7 +112,7 @@ class Prometheus:
     def query(self, expression: str) -> list[dict[str, str]]:
         """Labels of what an instant query finds; nothing while it does not listen."""
         try:
-            answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=10)
+            answer = plain_http.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=10)
         except httpx.TransportError:
             assert self.process.poll() is None, self.log.read_text()
             return []
@@ -133,11 +134,11 @@ def test_prometheus_scrapes_the_service_and_evaluates_the_rules(service: Service
         tmp_path, {"api:9090": service.metrics_url[7:].removesuffix("/metrics"), "redis-exporter:9121": nobody}
     )
     try:
-        httpx.post(f"{service.url}/predict", json={"text": ["I love you."]}, timeout=30).raise_for_status()
+        plain_http.post(f"{service.url}/predict", json={"text": ["I love you."]}, timeout=30).raise_for_status()
         wanted = 'http_requests_total{job="valence",namespace="compose",pod="api",version="stable",route="/predict"}'
         until(lambda: prometheus.query(wanted), wanted)
         until(lambda: prometheus.query('up{job="valence-redis",namespace="compose"} == 0'), "the absent is seen")
-        groups = httpx.get(f"{prometheus.url}/api/v1/rules", timeout=10).json()["data"]["groups"]
+        groups = plain_http.get(f"{prometheus.url}/api/v1/rules", timeout=10).json()["data"]["groups"]
         assert groups
         evaluated = "prometheus_rule_evaluations_total > 0"
         until(lambda: len(prometheus.query(evaluated)) == len(groups), "every group was evaluated")

@@ -11,6 +11,7 @@ from typing import Self
 import httpx
 import yaml
 
+from tests.app import plain_http
 from tests.conftest import free_port, until
 from tests.k8s.rendering import Object
 
@@ -70,17 +71,17 @@ class Pod(Container):
 
     def predict(self, *texts: str) -> httpx.Response:
         """Score texts."""
-        return httpx.post(f"{self.url}/predict", json={"text": texts}, timeout=30)
+        return plain_http.post(f"{self.url}/predict", json={"text": texts}, timeout=30)
 
     def ready(self) -> bool:
         """What the readiness probe would say."""
         with suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == httpx.codes.OK
+            return plain_http.get(f"{self.url}/readyz", timeout=2).status_code == httpx.codes.OK
         return False
 
     def metric(self, name: str) -> float:
         """The value of one sample, named with its labels as `/metrics` prints it; 0 when it is not there."""
-        for line in httpx.get(f"{self.metrics_url}/metrics", timeout=10).text.splitlines():
+        for line in plain_http.get(f"{self.metrics_url}/metrics").text.splitlines():
             sample, _, value = line.rpartition(" ")
             if sample == name:
                 return float(value)

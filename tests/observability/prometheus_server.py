@@ -10,6 +10,7 @@ import httpx
 import pytest
 import yaml
 
+from tests.app import plain_http
 from tests.conftest import START_SECONDS, free_port, until
 from tests.k8s.rendering import K8S
 
@@ -95,13 +96,13 @@ class Prometheus:
     def _ready(self) -> bool:
         assert self.process.poll() is None, self._log.read_text()
         try:
-            return httpx.get(f"{self.url}/-/ready").status_code == httpx.codes.OK
+            return plain_http.get(f"{self.url}/-/ready").status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
 
     def targets(self) -> dict[str, str]:
         """Address -> health of the target: "up", "down" or "unknown"."""
-        active = httpx.get(f"{self.url}/api/v1/targets").json()["data"]["activeTargets"]
+        active = plain_http.get(f"{self.url}/api/v1/targets").json()["data"]["activeTargets"]
         return {target["scrapeUrl"]: target["health"] for target in active}
 
     def stop(self) -> None:

@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import httpx
 import pytest
 
 from model_export.labelled import read_labelled
 from model_export.profile import main as make_profile
 from model_export.treebank import detokenise, hold_out
+from tests.app import plain_http
 from tests.app.domains import amharic, essays, german, log_lines, replies, reviews
 from tests.conftest import ROOT, Service, StartService, until
 
@@ -21,7 +21,7 @@ FEATURES = ("label", "score", "tokens", "unknown_tokens")
 
 def drift(service: Service) -> dict[str, float]:
     """The index of each feature; empty where there is none."""
-    page = httpx.get(service.metrics_url, timeout=10).text
+    page = plain_http.get(service.metrics_url).text
     found = re.findall(r'^valence_drift_psi{feature="(\w+)"} (\S+)$', page, re.MULTILINE)
     return {feature: float(index) for feature, index in found}
 
@@ -35,7 +35,7 @@ def send(service: Service, texts: Sequence[str]) -> int:
     """Send the texts in requests of fifty; return how many of them came from the cache."""
     hits = 0
     for start in range(0, len(texts), 50):
-        answer = httpx.post(f"{service.url}/predict", json={"text": texts[start : start + 50]}, timeout=60)
+        answer = plain_http.post(f"{service.url}/predict", json={"text": texts[start : start + 50]}, timeout=60)
         answer.raise_for_status()
         hits += int(answer.headers["X-Cache"].split("/")[0])
     return hits
@@ -79,7 +79,7 @@ def test_repeated_text_counts_once(start_service: StartService, package: Path) -
     (hot,) = log_lines(1, seed=3)
     for number in range(100):
         body = {"text": [hot] * (1 + number % 3)}  # one in three is answered before it is parsed
-        httpx.post(f"{service.url}/predict", json=body, timeout=60).raise_for_status()
+        plain_http.post(f"{service.url}/predict", json=body, timeout=60).raise_for_status()
     until(lambda: window_texts(service) == 501, "the window holds 501 texts")
     assert max(drift(service).values()) < 0.1
 
@@ -138,7 +138,7 @@ def test_package_without_a_profile_is_not_watched(
     service = start_service(VALENCE_MODEL_DIR=str(package)).wait_ready()
     send(service, ["good", "bad"])
     assert drift(service) == {}
-    assert httpx.get(f"{service.url}/model/info", timeout=10).json()["profile"] is None
+    assert plain_http.get(f"{service.url}/model/info").json()["profile"] is None
     assert "drift_not_watched" in service.log.read_text()
 
 
