@@ -27,7 +27,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-TIMEOUT_SECONDS = 20
+TIMEOUT_SECONDS = 120
 """How long a condition may take to come true; reached only by a failing test."""
 
 ROWS = """

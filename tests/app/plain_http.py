@@ -7,6 +7,6 @@ import httpx
 
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
-get = partial(httpx.get, verify=NO_CERTIFICATES, timeout=60)
-post = partial(httpx.post, verify=NO_CERTIFICATES, timeout=60)
-request = partial(httpx.request, verify=NO_CERTIFICATES, timeout=60)
+get = partial(httpx.get, verify=NO_CERTIFICATES, timeout=300)
+post = partial(httpx.post, verify=NO_CERTIFICATES, timeout=300)
+request = partial(httpx.request, verify=NO_CERTIFICATES, timeout=300)

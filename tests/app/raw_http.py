@@ -19,7 +19,7 @@ class Client:
     """A connection that knows nothing but bytes."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=120)
         self._received = b""
 
     def send(self, *pieces: bytes) -> None:

@@ -48,7 +48,7 @@ class Traffic:
 
     def _ask(self, number: int) -> None:
         turn = 0
-        with httpx.Client(base_url=self._service.url, timeout=60, trust_env=False) as client:
+        with httpx.Client(base_url=self._service.url, timeout=300, trust_env=False) as client:
             while not self._end.wait(0.005):
                 turn += 1
                 try:
@@ -129,7 +129,7 @@ def test_parent_is_replaced(start_service: StartService) -> None:
         parent = int(Path(f"/proc/{successor}/stat").read_text().rpartition(") ")[2].split()[1])
         try:
             started.process.terminate()
-            assert started.process.wait(60) == 0
+            assert started.process.wait(300) == 0
             traffic.more()
             assert started.metric(SENT) > 0
         finally:
@@ -162,7 +162,7 @@ def test_killed_parent_takes_its_workers_along(start_service: StartService) -> N
     started = start_service(VALENCE_WORKERS="2").wait_ready()
     orphans = workers(started)
     started.process.kill()
-    started.process.wait(60)
+    started.process.wait(300)
     until(lambda: not any(map(alive, orphans)), "the workers have ended")
     again = start_service(VALENCE_BIND=started.url[7:])
     again.url = started.url
@@ -179,7 +179,7 @@ def test_worker_that_cannot_boot_ends_the_parent(
     started = start_service(VALENCE_MODEL_DIR=str(package)).wait_ready()
     (package / "manifest.json").write_text("{}")
     os.kill(workers(started)[0], signal.SIGKILL)
-    assert started.process.wait(60) == 3
+    assert started.process.wait(300) == 3
     log = started.log.read_text()
     assert "manifest.json" in log
     assert "Traceback" not in log
@@ -190,7 +190,7 @@ def start_and_fail(**variables: str) -> str:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("VALENCE_")}
     command = [GUNICORN]
     failed = subprocess.run(
-        command, cwd=ROOT, env=clean | variables, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, env=clean | variables, capture_output=True, text=True, timeout=300, check=False
     )
     assert failed.returncode == 1
     return failed.stderr.strip()

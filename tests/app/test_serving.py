@@ -74,7 +74,7 @@ class Readers:
 
     def _ask(self, number: int) -> None:
         turn = 0
-        with httpx.Client(base_url=self._service.url, timeout=60, trust_env=False) as client:
+        with httpx.Client(base_url=self._service.url, timeout=300, trust_env=False) as client:
             while not self._end.is_set():
                 turn += 1
                 texts = [LOVED.format(f"client {number} says {turn}"), LOVED.format(turn % 7)]
@@ -227,7 +227,7 @@ def test_a_process_that_is_told_to_stop_does_not_wait_for_a_load(start_service: 
         asked = pool.submit(load, started, held.folder)
         until(held.is_read, "the load has begun")
         started.process.send_signal(signal.SIGTERM)
-        assert started.process.wait(60) == 0
+        assert started.process.wait(300) == 0
         assert isinstance(asked.exception(), httpx.TransportError) or asked.result().status_code == 503
 
 

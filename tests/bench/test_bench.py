@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run it."""
     command = [sys.executable, "-m", "bench", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,7 @@ def watch(kubeconfig: Path, *arguments: str) -> subprocess.CompletedProcess[str]
         env={**os.environ, "KUBECONFIG": str(kubeconfig), "NO_PROXY": "127.0.0.1"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

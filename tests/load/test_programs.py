@@ -75,7 +75,7 @@ def test_load_that_is_ended_ends_its_children_and_leaves_what_it_saw(
     wanted = ["gunicorn", Path(k6).name, *(["redis-server"] if shutil.which("redis-server") else [])]
     assert all(name in commands for name in wanted), commands
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == status, output
     assert not alive(children)
     assert "Traceback" not in output
@@ -91,7 +91,7 @@ def test_other_measurements_end_their_children_too(start: Callable[..., subproce
     until(lambda: len(group(process.pid)) > 1, "gunicorn and its worker")
     children = group(process.pid)
     process.terminate()
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 143, output
     assert not alive(children)
 

@@ -23,7 +23,7 @@ def start(*arguments: str | Path, **environment: str) -> "subprocess.Popen[str]"
 def run(*arguments: str | Path, **environment: str) -> tuple[int, str, str]:
     """Run the command to its end: exit status, standard output, standard error."""
     with start(*arguments, **environment) as process:
-        output, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=600)
     return process.returncode, output, errors
 
 

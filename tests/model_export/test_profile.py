@@ -63,7 +63,7 @@ def profiled(bundled_model: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     texts = make_texts(600)
     data = write_labelled(folder / "mine.tsv", texts + texts[:50])
     command = [sys.executable, "-c", COMMAND, str(folder / "package"), "--data", str(data)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout == ""
     assert run.stderr.splitlines()[-1] == f"wrote {folder / 'package' / 'profile.json'}"

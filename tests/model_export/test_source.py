@@ -37,7 +37,7 @@ def fetch_from(endpoint: str, home: Path, model: str, revision: str = "") -> dic
         cwd=REPOSITORY,
         env=os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(home)},
         stdout=subprocess.PIPE,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     answer: dict[str, object] = json.loads(done.stdout)

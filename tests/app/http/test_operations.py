@@ -42,7 +42,7 @@ def edit(package: Path, **changes: object) -> None:
 
 def last_words(service: Service) -> list[str]:
     """What a service that refuses to start says outside of its JSON log, once it has ended with a failure."""
-    assert service.process.wait(60) != 0
+    assert service.process.wait(300) != 0
     return [line for line in service.log.read_text().splitlines() if line and not line.startswith("{")]
 
 
@@ -250,7 +250,7 @@ def test_taken_metrics_port_is_one_line(start_service: StartService, taken_port:
 def test_taken_port_is_named(start_service: StartService, taken_port: str) -> None:
     """Gunicorn tries for five seconds, then it says which address it could not have."""
     refused = start_service(VALENCE_BIND=taken_port)
-    assert refused.process.wait(60) == 1
+    assert refused.process.wait(300) == 1
     host, port = taken_port.split(":")
     assert f"Can't connect to ('{host}', {port})" in refused.log.read_text()
 
