@@ -67,9 +67,9 @@ def amharic(count: int, seed: int) -> list[str]:
 
 
 def essays(count: int, seed: int) -> list[str]:
-    """Reviews, six at a time: long texts of a domain that is otherwise the same."""
+    """Reviews, three at a time: long texts of a domain that is otherwise the same."""
     parts = reviews(500, seed)
-    return _different(count, seed, lambda source: " ".join(source.sample(parts, 6)))
+    return _different(count, seed, lambda source: " ".join(source.sample(parts, 3)))
 
 
 def _different(count: int, seed: int, make: Callable[[random.Random], str]) -> list[str]:
