@@ -91,6 +91,37 @@ def by_role(model: PreTrainedModel) -> Arrays:
     return arrays
 
 
+def state_of(arrays: Arrays) -> Arrays:
+    """The inverse of `by_role`: its `arrays` as the float32 state of a DistilBertForSequenceClassification.
+
+    The biases of the keys, which change no score and were left out, come back as zeros.
+    """
+    state: Arrays = {}
+
+    def put(role: str, module: str) -> None:
+        integers, scales = arrays[f"{role}.weight"], arrays.get(f"{role}.scale")
+        linear = role.startswith("layers.") and scales is not None
+        weights = integers if scales is None else integers * (scales if linear else scales[:, None])
+        state[f"{module}.weight"] = np.ascontiguousarray(weights.T if linear else weights)
+        if linear or scales is None:
+            state[f"{module}.bias"] = arrays.get(f"{role}.bias", np.zeros(len(state[f"{module}.weight"]), np.float32))
+
+    for role in sorted({name.rpartition(".")[0] for name in arrays}):
+        put(role, _module(role))
+    return state
+
+
+def _module(role: str) -> str:
+    """Where transformers' DistilBertForSequenceClassification has the weights of a role."""
+    group, _, name = role.partition(".")
+    if group == "embeddings":
+        return f"distilbert.embeddings.{_EMBEDDINGS.get(name, 'LayerNorm')}"
+    if group == "layers":
+        number, _, part = name.partition(".")
+        return f"distilbert.transformer.layer.{number}.{(_LINEAR | _NORMS)[part]}"
+    return _HEAD[role]
+
+
 def store(graph: Path, weights: Arrays, config: PretrainedConfig, epsilon: float) -> None:
     """Move `weights`, each a constant of `graph`, into weights.safetensors beside it; `graph` then refers to that file.
 
