@@ -24,7 +24,7 @@ from model_export.windows import Windows
 MIN_TEXTS = 200
 """Fewer say too little: at 90 % right, 200 texts have 20 wrong ones to learn from."""
 
-LOWEST, HIGHEST = 0.9, 10.0
+LOWEST, HIGHEST = 0.85, 10.0
 """Bounds of the temperature. Below 1 it sharpens, and what one kind of text bears makes the model certain where it errs
 about others: little of that is allowed. Texts without a single wrong label would ask for 0, which is certainty."""
 

@@ -15,12 +15,12 @@ Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 
 
 def token_rows(
-    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], window: int, rng: random.Random
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], windows: Sequence[int], rng: random.Random
 ) -> list[list[int]]:
-    """Token ids of each text with [CLS] and [SEP]; of a longer text a random run of `window` tokens."""
+    """Token ids of each text with [CLS] and [SEP]; of a longer text a random run, as long as one of `windows`."""
     rows: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-    room = window - 2
     for index, row in enumerate(rows):
+        room = rng.choice(windows) - 2
         if len(row) > room:
             # As the service cuts: windows begin at multiples of the room, the last one ends with the text.
             start = min(rng.randrange(0, len(row), room), len(row) - room)

@@ -27,8 +27,8 @@ WEAK_NEGATIVE = frozenset(("disapproval", "embarrassment", "fear", "nervousness"
 STRONG, WEAK = 0.92, 0.85
 """Targets by how well an emotion tells the label: raters agree less on weak ones."""
 
-REVIEW = 0.92
-"""Target of a whole review's label for each of its windows, some of which say little."""
+REVIEW, OPENING = 0.97, 0.85
+"""Targets of a review's label: for a window of it, and for its first words, which often say little."""
 
 
 def rows(path: Path, header: str) -> Iterator[tuple[str, ...]]:
@@ -94,9 +94,10 @@ def goemotions(folder: Path) -> Iterator[tuple[Example, bool]]:
 
 
 def reviews(folder: Path) -> Iterator[tuple[Example, bool]]:
-    """Film reviews and their minimal rewrites to the opposite label, by pair."""
+    """Film reviews and their minimal rewrites to the opposite label, by pair; each once more for its first words."""
     for pair, label, text in rows(folder / "imdb-counterfactual-train.tsv", "pair label text"):
-        yield Example(text, target(label == "POSITIVE", REVIEW), "reviews"), is_held_out(pair)
+        for source, strength in (("reviews", REVIEW), ("openings", OPENING)):
+            yield Example(text, target(label == "POSITIVE", strength), source), is_held_out(pair)
 
 
 CORPORA: tuple[Callable[[Path], Iterator[tuple[Example, bool]]], ...] = (clinc, snips, foreign, goemotions, reviews)
@@ -106,6 +107,11 @@ def name_placeholders(text: str, rng: random.Random) -> str:
     """Put a random name or religion where GoEmotions hides them: no name may come to stand for a label."""
     text = re.sub(r"\[NAME\]", lambda _: rng.choice(fillers("train", "name")), text)
     return re.sub(r"\[RELIGION\]", lambda _: rng.choice(fillers("train", "religion")), text)
+
+
+def opening(text: str, rng: random.Random) -> str:
+    """The first 15 to 60 words of a review."""
+    return " ".join(text.split()[: rng.randint(15, 60)])
 
 
 def snippet(text: str, rng: random.Random) -> str:

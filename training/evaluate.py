@@ -59,7 +59,7 @@ def measured(scorer: Scorer, sets: HeldOut) -> dict[str, dict[str, Any]]:
         "long": {
             f"{name}, {how}": accuracy_of(examples, window)
             for name, examples in sets.long.items()
-            for how, window in (("first 512 tokens", None), (f"windows of {WINDOW}", WINDOW))
+            for how, window in (("as served", None), (f"windows of {WINDOW}", WINDOW))
         },
     }
 

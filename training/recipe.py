@@ -7,7 +7,7 @@ from training.mixture import ROUND
 
 @dataclass(frozen=True)
 class Recipe:
-    """The defaults made the bundled model."""
+    """The defaults are for a start that knows SST-2 alone; with which ones the bundled model was made, its card says."""
 
     steps: int = 4000
     batch_size: int = 64
@@ -20,14 +20,17 @@ class Recipe:
     decay_share: float = 0.4
     """The last share of the steps, in which the learning rate falls linearly to zero; before, it is constant."""
 
-    window_tokens: int = 128
-    """Tokens of a longer text that the model sees at once, [CLS] and [SEP] included; which ones is drawn each time."""
+    window_tokens: tuple[int, ...] = (128, 256, 384)
+    """Tokens of a longer text that the model sees at once, [CLS] and [SEP] included; how many and which is drawn."""
 
     average_steps: int = 10
-    average_decay: float = 0.98
-    """An exponential moving average of the weights, updated every `average_steps`: about the last 500 steps."""
+    average_decay: float = 0.95
+    """An exponential moving average of the weights, updated every `average_steps`: about the last 200 steps."""
 
     checkpoint_steps: int = 250
     teacher_temperature: float = 2.5
+    round_at_random: bool = False
+    """Whether the weights are rounded to the export's integers at the end (training.rounding)."""
+
     seed: int = 0
     round: dict[str, int] = field(default_factory=lambda: dict(ROUND))

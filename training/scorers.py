@@ -1,4 +1,4 @@
-"""P(positive) of texts by a checkpoint or a package, cut at the model's length or read in windows."""
+"""P(positive) of texts by a checkpoint or a package, read as it is served or in windows of another length."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from model_export.windows import MOST_WINDOWS, Windows, of_manifest
 from training.errors import TrainingError
 from training.measures import FloatArray
 
@@ -56,28 +57,35 @@ class Scorer:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if list(config["id2label"].values()) != ["NEGATIVE", "POSITIVE"]:
             raise TrainingError(f"{folder} has the labels {list(config['id2label'].values())}, not NEGATIVE, POSITIVE")
-        self._margins = of_package(folder) if (folder / "manifest.json").exists() else of_checkpoint(folder)
+        manifest = folder / "manifest.json"
+        self._windows = Windows(MAX_TOKENS, most=1)
+        if manifest.exists():
+            self._windows = of_manifest(json.loads(manifest.read_text(encoding="utf-8")), MAX_TOKENS)
+        self._margins = of_package(folder) if manifest.exists() else of_checkpoint(folder)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._first, self._last = (self._tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
+        self._tokenizer.encode_special_tokens = True
 
     def positive(self, texts: Sequence[str], window: int | None = None) -> FloatArray:
-        """P(positive) of each text, float64 (texts,): its first 512 tokens, or all in windows of `window` tokens."""
+        """P(positive) of each text, float64 (texts,): in the package's windows, or in such of `window` tokens.
+
+        Of a checkpoint, and of a package without windows, it is that of the first 512 tokens.
+        """
         margins = self.margins(texts, window)
         result: FloatArray = 1.0 / (1.0 + np.exp(-margins))
         return result
 
     def margins(self, texts: Sequence[str], window: int | None = None) -> FloatArray:
-        """The difference of the two logits; over windows their mean, weighted by tokens."""
+        """The difference of the two logits; over windows their mean, weighted by tokens as the service does."""
+        windows = self._windows if window is None else Windows(window, most=MOST_WINDOWS)
+        self._tokenizer.enable_truncation(windows.tokens, stride=windows.overlap)
         rows: list[list[int]] = []
         owners: list[int] = []
-        for index, encoding in enumerate(self._tokenizer.encode_batch(list(texts), add_special_tokens=False)):
-            for part in windows(encoding.ids, (window or MAX_TOKENS) - 2, every=window is not None):
-                rows.append([self._first, *part, self._last])
+        for index, encoding in enumerate(self._tokenizer.encode_batch(list(texts))):
+            for part in [encoding, *encoding.overflowing][: windows.most]:
+                rows.append(part.ids)
                 owners.append(index)
-        lengths = np.array([len(row) - 2 for row in rows], np.float64)
-        lengths = np.maximum(lengths, 1)
+        lengths = np.array([len(row) for row in rows], np.float64)
         found = self._by_length(rows) * lengths
         return np.bincount(owners, found, len(texts)) / np.bincount(owners, lengths, len(texts))
 
@@ -92,8 +100,3 @@ class Scorer:
             found[part] = self._margins([rows[index] for index in part])
             start += len(part)
         return found
-
-
-def windows(ids: Sequence[int], room: int, *, every: bool) -> list[Sequence[int]]:
-    """`ids` in runs of at most `room`; only the first one unless `every`. A text without tokens has one empty run."""
-    return [ids[start : start + room] for start in range(0, len(ids) if every else 1, room)] or [ids]

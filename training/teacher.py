@@ -11,13 +11,14 @@ from training.scorers import Scorer
 GOLD_SHARE = 0.5
 """How much of a target is the given label where the teacher has a say; the rest is the teacher's."""
 
-NEUTRAL_SLOPE = 0.35
+NEUTRAL_SLOPE = 0.25
 """How much of the teacher's distance from 0.5 a comment marked as neutral keeps: which way it leans, not how sure."""
 
 
-def teach(teacher: Scorer, examples: Sequence[Example], recipe: Recipe) -> list[Example]:
-    """The examples with targets blended from their own and the teacher's P(positive) at the recipe's temperature."""
-    margins = teacher.margins([example.text for example in examples])
+def teach(teachers: Sequence[Scorer], examples: Sequence[Example], recipe: Recipe) -> list[Example]:
+    """The examples with targets blended from their own and the teachers' P(positive) at the recipe's temperature."""
+    texts = [example.text for example in examples]
+    margins = np.mean([teacher.margins(texts) for teacher in teachers], axis=0)
     taught = 1.0 / (1.0 + np.exp(-margins / recipe.teacher_temperature))
     return [
         Example(example.text, blend(example, float(positive)), example.source)

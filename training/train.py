@@ -30,6 +30,7 @@ from training.batches import endless
 from training.errors import TrainingError
 from training.mixture import Mixture, read_all
 from training.recipe import Recipe
+from training.rounding import round_at_random
 from training.scorers import Scorer
 from training.teacher import teach
 
@@ -108,7 +109,7 @@ def accuracy(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, dev: Se
 
 
 def run(
-    recipe: Recipe, *, start: Path, teacher: Path | None, sst2: Path, dev: Path, corpora: Path, output: Path
+    recipe: Recipe, *, start: Path, teachers: Sequence[Path], sst2: Path, dev: Path, corpora: Path, output: Path
 ) -> None:
     """Read, teach, train, and write the better of the last and the mean weights. Raises TrainingError, ExportError."""
     if output.exists():
@@ -119,12 +120,14 @@ def run(
     tokenizer = AutoTokenizer.from_pretrained(start)
     model = AutoModelForSequenceClassification.from_pretrained(start, dtype=torch.float32)
     model.distilbert.embeddings.word_embeddings.weight.requires_grad_(False)
-    asked = partial(teach, Scorer(teacher), recipe=recipe) if teacher else None
+    asked = partial(teach, [Scorer(teacher) for teacher in teachers], recipe=recipe) if teachers else None
     mean = train(model, tokenizer, Mixture(examples, recipe.round, recipe.seed, asked), recipe, output)
     candidates = {"last": model, "mean": mean}
     figures = {name: accuracy(candidate, tokenizer, validation) for name, candidate in candidates.items()}
     note(f"accuracy on the validation set: {figures}")
     name = best(figures, majority([example.label for example in validation]))
+    if recipe.round_at_random:
+        round_at_random(candidates[name], recipe.seed)
     candidates[name].save_pretrained(output)
     tokenizer.save_pretrained(output)
     record = {
@@ -136,8 +139,7 @@ def run(
     (output / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the recipe from the command line; returns the exit status."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training.train", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--start", type=Path, required=True, help="checkpoint to continue")
     parser.add_argument("--sst2", type=Path, required=True, help="SST-2 training set: label, tab, sentence")
@@ -145,30 +147,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--corpora", type=Path, required=True, help="folder of the other corpora")
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint; must not exist")
     parser.add_argument(
-        "--teacher", type=Path, help="package or checkpoint whose softened scores become part of targets"
+        "--teacher",
+        type=Path,
+        nargs="*",
+        default=(),
+        help="packages or checkpoints whose mean softened scores become part of targets",
     )
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--learning-rate", type=float, default=Recipe.learning_rate)
     parser.add_argument(
         "--decay-share", type=float, default=Recipe.decay_share, help="last share of the steps, of a falling rate"
     )
+    parser.add_argument("--batch-size", type=int, default=Recipe.batch_size, help="texts a batch at most")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument(
+        "--round-at-random",
+        action="store_true",
+        help="to the export's integers, for a start made by training.unpack: it keeps small changes",
+    )
     parser.add_argument("--threads", type=int, help="CPU threads (all)")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the recipe from the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
     recipe = Recipe(
         steps=options.steps,
         learning_rate=options.learning_rate,
         decay_share=options.decay_share,
+        batch_size=options.batch_size,
         seed=options.seed,
+        round_at_random=options.round_at_random,
     )
     try:
         tracked_by = tracker()
         run(
             recipe,
             start=options.start,
-            teacher=options.teacher,
+            teachers=options.teacher,
             sst2=options.sst2,
             dev=options.dev,
             corpora=options.corpora,

@@ -37,13 +37,13 @@ def start(tmp_path: Path) -> Path:
 def arguments(corpora: Path, start: Path) -> dict[str, Path]:
     """Where everything lies."""
     files = {"sst2": corpora / "train.tsv", "dev": corpora / "dev.tsv", "corpora": corpora}
-    return files | {"start": start, "teacher": start, "output": corpora / "output"}
+    return files | {"start": start, "output": corpora / "output"}
 
 
 def test_a_run_learns_and_writes_what_it_measured(corpora: Path, start: Path) -> None:
     """The checkpoint tells the two words apart, kept its word embeddings, and says how it was made."""
     recipe = Recipe(**{**RECIPE.__dict__, "round": COUNTS})
-    run(recipe, **arguments(corpora, start))
+    run(recipe, teachers=[start], **arguments(corpora, start))
     output = corpora / "output"
     record = json.loads((output / "training.json").read_text())
     assert record["recipe"]["steps"] == 60
@@ -64,14 +64,14 @@ def test_a_run_that_learns_nothing_is_refused(corpora: Path, start: Path) -> Non
     labels = "".join(f"{int(n > 20)}\tfilm {n}\n" for n in range(200))
     (corpora / "dev.tsv").write_text("label\tsentence\n" + labels)
     with pytest.raises(ExportError, match="nothing was learned"):
-        run(recipe, **arguments(corpora, start))
+        run(recipe, teachers=[start], **arguments(corpora, start))
     assert not (corpora / "output" / "model.safetensors").exists()
 
 
 def test_the_output_is_never_overwritten(corpora: Path, start: Path) -> None:
     """An hour of work is not lost to a repeated command."""
     with pytest.raises(TrainingError, match="exists; name a new folder"):
-        run(RECIPE, **arguments(corpora, start) | {"output": corpora})
+        run(RECIPE, teachers=[], **arguments(corpora, start) | {"output": corpora})
 
 
 def test_the_command_names_what_is_missing(
