@@ -89,11 +89,18 @@ class Pod(Container):
 
 
 class Stack:
-    """Manifests as pods, as long as the `with` block lasts."""
+    """Manifests as pods, as long as the `with` block lasts.
 
-    def __init__(self, name: str, objects: list[Object], *, image: str, pods: int, **variables: str) -> None:
+    `canary` is for manifests with one: its pod is the last of `api`, and the pods are reached by their own addresses.
+    """
+
+    def __init__(
+        self, name: str, objects: list[Object], *, image: str, pods: int, canary: bool = False, **variables: str
+    ) -> None:
         self.name = name
-        self.api = [Pod(f"{name}-valence-{index}-api", "", "") for index in range(pods)]
+        self._canary = canary
+        names = [f"valence-{index}" for index in range(pods)] + ["valence-canary-0"] * canary
+        self.api = [Pod(f"{name}-{pod}-api", "", "") for pod in names]
         self.redis = Container(f"{name}-valence-redis-0-redis")
         self._manifests = yaml.safe_dump_all(objects)
         (wanted,) = {
@@ -102,20 +109,32 @@ class Stack:
             if thing["kind"] == "Deployment" and thing["metadata"]["name"] == "valence"
             for container in thing["spec"]["template"]["spec"]["containers"]
         }
-        self._options = ["--image", f"{wanted}={image}", "--replicas", f"valence={pods}"]
+        # A pod may take long on a loaded machine; the manifests' own startup probe bounds it, too.
+        self._options = ["--timeout", "300", "--image", f"{wanted}={image}", "--replicas", f"valence={pods}"]
         for variable, value in variables.items():
             self._options += ["--set", f"valence.{variable}={value}"]
 
     def __enter__(self) -> Self:
+        published = [] if self._canary else self._publish()
+        command(str(TOOLS / "kube-local"), "up", self.name, *published, *self._options, given=self._manifests)
+        if self._canary:
+            addresses = {state["container"]: state["ip"] for state in self.status()}
+            for pod in self.api:
+                pod.url, pod.metrics_url = (f"http://{addresses[pod.name]}:{port}" for port in (8000, 9090))
+        return self
+
+    def _publish(self) -> list[str]:
+        """Options that publish the pods on this machine, where `kube-local` counts ports by Service."""
         api, metrics = consecutive_ports(len(self.api)), consecutive_ports(len(self.api))
         for index, pod in enumerate(self.api):
             pod.url, pod.metrics_url = f"http://127.0.0.1:{api + index}", f"http://127.0.0.1:{metrics + index}"
-        published = ["--publish", f"valence={api}", "--publish", f"valence:http-metrics={metrics}"]
-        kube_local = str(TOOLS / "kube-local")
-        command(kube_local, "up", self.name, *published, *self._options, given=self._manifests)
-        return self
+        return ["--publish", f"valence={api}", "--publish", f"valence:http-metrics={metrics}"]
 
     def __exit__(self, *_: object) -> None:
+        self.down()
+
+    def down(self) -> None:
+        """Remove its pods and its network, also those that an earlier run has left."""
         command(str(TOOLS / "kube-local"), "down", self.name)
 
     def status(self) -> list[Object]:
