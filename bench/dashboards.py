@@ -96,7 +96,7 @@ def _axes(panel: dict[str, Any], part: SubFigure, times: Any) -> Axes:
     width, height = panel["gridPos"]["w"] * COLUMN_INCHES, panel["gridPos"]["h"] * ROW_INCHES
     left, below, top = LEFT_INCHES / width, BELOW_INCHES[panel["type"]] / height, TOP_INCHES / height
     axes = part.add_axes((left, below, 1 - left - 0.2 / width, 1 - below - top), xlim=(times[0], times[-1]))
-    axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=2, maxticks=min(6, panel["gridPos"]["w"] // 2)))
+    axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=2, maxticks=5))
     axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M:%S"))
     return axes
 
