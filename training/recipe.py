@@ -7,7 +7,7 @@ from training.mixture import ROUND
 
 @dataclass(frozen=True)
 class Recipe:
-    """The defaults are for a start that knows SST-2 alone; those of the bundled model are in its card."""
+    """The defaults are for a start that knows SST-2 alone; the card of the bundled model says what made it."""
 
     steps: int = 4000
     batch_size: int = 64
