@@ -91,7 +91,7 @@ class Transformer:
         self._arrays: list[npt.NDArray[np.generic]] = []  # keeps alive what C points to
         self._struct = self._assemble(weights)
         self._reference = ctypes.byref(self._struct)
-        self._kept_bytes = self._workspace_bytes(KEPT_TOKENS, KEPT_TOKENS)
+        self._kept_bytes: int = self._library.transformer_workspace(self._reference, KEPT_TOKENS, KEPT_TOKENS)
         self._local = threading.local()
 
     def logits(self, rows: list[list[int]]) -> FloatArray:
@@ -104,7 +104,7 @@ class Transformer:
         tokens = int(lengths.sum())
         ids = np.fromiter(chain.from_iterable(rows), np.int32, tokens)
         logits = np.empty((len(rows), self._struct.labels), np.float32)
-        memory = self._workspace(self._workspace_bytes(tokens, int(lengths.max())))
+        memory = self._workspace(tokens, int(lengths.max()))
         failed = self._library.transformer_run(
             self._reference, ids.ctypes.data, lengths.ctypes.data, len(rows), memory.ctypes.data, logits.ctypes.data
         )
@@ -115,12 +115,9 @@ class Transformer:
             )
         return logits
 
-    def _workspace_bytes(self, tokens: int, longest: int) -> int:
+    def _workspace(self, tokens: int, longest: int) -> npt.NDArray[np.uint8]:
+        """Memory for so many tokens of texts of that length, that nobody else uses until this thread asks again."""
         size: int = self._library.transformer_workspace(self._reference, tokens, longest)
-        return size
-
-    def _workspace(self, size: int) -> npt.NDArray[np.uint8]:
-        """Memory that nobody else uses until this thread asks again."""
         if size > self._kept_bytes:
             return _aligned(size)
         kept: npt.NDArray[np.uint8] | None = getattr(self._local, "workspace", None)
