@@ -105,7 +105,7 @@ def python(program: str) -> str:
 
     Python 3.12 and later warn of a fork beside other threads, which is what some of these try.
     """
-    imports = "import os; from app.telemetry.logs import LineWriter, log_request, stdout\n"
+    imports = "import os; from app.telemetry.logs import LineWriter, stdout, to_json\n"
     ended = subprocess.run(
         [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", imports + program],
         cwd=ROOT,
@@ -125,7 +125,7 @@ def test_what_waits_at_the_end_is_written() -> None:
 
 def test_lone_surrogate_in_a_request_line() -> None:
     """Is escaped as JSON has it."""
-    assert json.loads(python(r"log_request({'route': 'a \ud800'})"))["route"] == "a \ud800"
+    assert json.loads(python(r"stdout.write(to_json({'route': 'a \ud800'}))"))["route"] == "a \ud800"
 
 
 def test_fork_writes_each_line_once() -> None:
