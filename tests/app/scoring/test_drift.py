@@ -228,7 +228,7 @@ def test_gauges_appear_and_end_in_nan() -> None:
         for number in numbers:
             live.add(b"%d" % number, answer(label=number % 2, score=0.5 + number / 2_000, tokens=3), "")
 
-    DRIFT._series.clear()  # of other tests in this process
+    DRIFT.clear()  # of other tests in this process
     add(range(MIN_TEXTS - 1))
     assert shown("valence_drift_psi", feature="label") is None
     assert shown("valence_drift_window_texts") == MIN_TEXTS - 1
