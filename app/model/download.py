@@ -26,7 +26,8 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from app.errors import PackageError, one_line
-from app.model.package import FileFacts, Package, check_file
+from app.model.files import FileFacts, check_file
+from app.model.package import Package
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20

@@ -4,11 +4,10 @@ The two sides share files, not code: this reads only what the service needs, and
 were verified at export.
 """
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     AliasChoices,
@@ -17,28 +16,19 @@ from pydantic import (
     Field,
     FiniteFloat,
     NonNegativeInt,
-    ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
 )
 
 from app.errors import PackageError
+from app.model.files import PROFILE, FileFacts, check_file, check_files, digest, read_json
 from app.model.tokenizer import Pair, Truncation
 
-FORMAT = 1
 WEIGHTS = "weights.safetensors"
 """Where the graph's large constants lie in packages that the native engine computes; model.onnx refers to it."""
-PROFILE = "profile.json"
 TEXT_FEATURES = frozenset({"label", "score", "tokens", "unknown_tokens"})
 """What is watched of texts."""
-
-
-class FileFacts(BaseModel):
-    """What a file of the package must be."""
-
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    bytes: int
 
 
 def text_or_pair(value: Any, text: ValidatorFunctionWrapHandler) -> str:
@@ -204,15 +194,6 @@ class Package:
         return self.folder / "tokenizer.json"
 
 
-def digest(files: Mapping[str, FileFacts], more: str = "") -> str:
-    """SHA-256 of the files' own, and of what else the answers depend on.
-
-    Without the profile: what traffic is compared with changes no score, and must not empty every cache.
-    """
-    joined = "".join(f"{name}:{facts.sha256}\n" for name, facts in sorted(files.items()) if name != PROFILE)
-    return hashlib.sha256((joined + more).encode()).hexdigest()
-
-
 def read_profile(
     folder: Path, files: Mapping[str, FileFacts], features: Collection[str], labels: Sequence[str]
 ) -> Profile | None:
@@ -228,38 +209,3 @@ def read_profile(
     if label is not None and "label" in features and len(label.counts) != len(labels):
         raise PackageError(f"{path} counts {len(label.counts)} labels, the model has {len(labels)}")
     return profile
-
-
-_Model = TypeVar("_Model", bound=BaseModel)
-
-
-def read_json(model: type[_Model], path: Path, missing: str) -> _Model:
-    """Read a JSON file into `model`. Raises PackageError, which begins with `missing` where there is no such file."""
-    try:
-        return model.model_validate_json(path.read_bytes())
-    except OSError as exc:
-        raise PackageError(f"{missing}: {exc.strerror} ({path.name})") from exc
-    except ValidationError as exc:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in exc.errors()[:3])
-        raise PackageError(f"{path} is not a {path.stem} of format {FORMAT}: {faults}") from exc
-
-
-def check_files(folder: Path, files: Mapping[str, FileFacts], names: Sequence[str]) -> None:
-    """Raise PackageError unless the manifest names these files, and they are the ones that were verified at export."""
-    for name in names:
-        if name not in files:
-            raise PackageError(f"{folder / 'manifest.json'}: names no sha256 for {name}")
-        check_file(folder / name, files[name])
-
-
-def check_file(path: Path, facts: FileFacts) -> None:
-    """Raise PackageError unless the file is the one that was verified at export."""
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as exc:
-        raise PackageError(f"{path}: {exc.strerror}") from exc
-    if found != facts.sha256:
-        raise PackageError(
-            f"{path} was changed after its export: sha256 {found[:12]}, the manifest says {facts.sha256[:12]}"
-        )

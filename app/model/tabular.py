@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from app.errors import PackageError, one_line
 from app.model.classifier import Classifier, GoldenMismatch, Prediction, checked_classifier, golden_difference, ranked
-from app.model.package import FileFacts, Manifest, Package, Source, check_files, digest, read_json, read_profile
+from app.model.files import FileFacts, check_files, digest, read_json
+from app.model.package import Manifest, Package, Source, read_profile
 from app.model.tokenizer import Tokens, Truncation
 from app.settings import EngineChoice
 
