@@ -14,7 +14,6 @@ from app.errors import LoadError, PackageError
 from app.keys.file import read_keys
 from app.model.source import fetched
 from app.model.tabular import open_package
-from app.scoring.redis import RedisClient
 from app.settings import SettingsError, read_settings
 from app.telemetry import listener
 from app.telemetry.logs import logging_dict
@@ -50,6 +49,8 @@ def on_starting(server: Any) -> None:
     try:
         open_package(fetched(settings.model_dir, settings.model_cache_dir).folder)
         if settings.redis_url is not None:
+            from app.scoring.redis import RedisClient  # noqa: PLC0415 - only here, and it takes 150 ms
+
             RedisClient(settings.redis_url)
         if settings.api_keys_file is not None:
             read_keys(settings.api_keys_file)

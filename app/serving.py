@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from threading import Thread
-from typing import TypedDict, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 from urllib.parse import quote
 
 import structlog
@@ -22,12 +22,14 @@ from app.model.tabular import AnyModel, AnyPackage, checked_model
 from app.scoring.drift import DriftWindow, row_features, text_features
 from app.scoring.memory import MemoryCache
 from app.scoring.queue import InferenceQueue, lower_priority
-from app.scoring.redis_tier import RedisTier
 from app.scoring.scorer import Scorer
 from app.scoring.served import ServedTexts
 from app.scoring.stored import STORED_FORMAT
 from app.settings import Settings
 from app.telemetry.metrics import MODEL_INFO
+
+if TYPE_CHECKING:
+    from app.scoring.redis_tier import RedisTier
 
 DIGEST_CHARACTERS = 16
 """How much of the digest names a version in logs, metrics and keys."""
@@ -148,10 +150,12 @@ async def aside(run: Callable[..., _Result], *arguments: object) -> _Result:
     return await asyncio.wrap_future(outcome)
 
 
-def redis_tier(package: AnyPackage, settings: Settings, secret: bytes = b"") -> RedisTier | None:
+def redis_tier(package: AnyPackage, settings: Settings, secret: bytes = b"") -> "RedisTier | None":
     """The second cache tier for this package, not yet connected. Raises ValueError for a URL that can't be used."""
     if settings.redis_url is None:
         return None
+    from app.scoring.redis_tier import RedisTier  # noqa: PLC0415 - redis-py: 8 MB and 150 ms that most do without
+
     return RedisTier(
         settings.redis_url,
         labels=len(package.manifest.labels),
@@ -162,7 +166,7 @@ def redis_tier(package: AnyPackage, settings: Settings, secret: bytes = b"") -> 
 
 
 def _scorer(
-    classifier: AnyModel, settings: Settings, plan: ThreadPlan, redis: RedisTier | None, secret: bytes
+    classifier: AnyModel, settings: Settings, plan: ThreadPlan, redis: "RedisTier | None", secret: bytes
 ) -> Scorer:
     digest = classifier.package.digest[:DIGEST_CHARACTERS]
     return Scorer(

@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from app.keys.account import Account
 from app.keys.file import digest_of, read_keys
-from app.keys.shared import SharedUsage
 from app.settings import SettingsError
+
+if TYPE_CHECKING:
+    from app.keys.shared import SharedUsage
 
 PERIOD_SECONDS = 1.0
 """How far behind the file and the other pods are."""
@@ -28,7 +31,7 @@ class Accounts:
         """The keys in the clear that were right within the last second or so: SHA-256 is most of what a key costs."""
         self._seen = self._state()
         self._read()
-        self._shared = SharedUsage(redis_url) if redis_url else None
+        self._shared = _shared(redis_url) if redis_url else None
         self._tasks: list[asyncio.Task[None]] = []
 
     def find(self, key: bytes) -> Account | None:
@@ -88,6 +91,13 @@ class Accounts:
         self._by_name = accounts
         self._by_digest = {key.digest: accounts[key.name] for key in keys}
         log.info("api_keys_read", keys=len(keys), callers=len(accounts))
+
+
+def _shared(redis_url: str) -> "SharedUsage":
+    """What exchanges usage with the other pods, by this Redis."""
+    from app.keys.shared import SharedUsage  # noqa: PLC0415 - redis-py, which most do without
+
+    return SharedUsage(redis_url)
 
 
 async def periodically(step: Callable[[], Awaitable[None]]) -> None:

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from time import perf_counter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from app.errors import TimedOut
 from app.model.tokenizer import Tokens, Truncation
 from app.scoring.memory import Answer, MemoryCache
 from app.scoring.queue import InferenceQueue, Job
-from app.scoring.redis_tier import RedisTier
 from app.telemetry.metrics import (
     CACHE_COALESCED,
     CACHE_MEMORY,
@@ -28,6 +27,9 @@ from app.telemetry.metrics import (
     TOKENISE_SECONDS,
 )
 from app.telemetry.tracing import NO_SPAN, Span, step
+
+if TYPE_CHECKING:
+    from app.scoring.redis_tier import RedisTier
 
 INLINE_BYTES = 2_000
 """Up to here tokenising takes less than 0.5 ms, about what a hop to a thread and back costs under load, or 1.3 ms for
@@ -92,7 +94,7 @@ class Scorer:
         cache_prefix: str,
         secret: bytes,
         memory: MemoryCache,
-        redis: RedisTier | None,
+        redis: "RedisTier | None",
         timeout_seconds: float,
     ) -> None:
         self._encoder = encoder

@@ -16,6 +16,8 @@ from tests.app import plain_http
 from tests.app.otlp_receiver import FAST, Receiver, receiving, receiving_grpc
 from tests.conftest import ROOT, Service, StartService, free_port, until
 
+PARENT = b"00-" + b"ab" * 16 + b"-00000000000000aa-%02d"
+
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
@@ -34,16 +36,30 @@ def events(service: Service, name: str) -> list[dict[str, Any]]:
     return [line for line in map(json.loads, service.log.read_text().splitlines()) if line["event"] == name]
 
 
-def test_nothing_of_it_is_loaded_when_it_is_off() -> None:
-    """Without an endpoint, or with the SDK disabled, the exporter is not even imported."""
-    program = (
-        "import sys; from app.main import create_app; create_app();"
-        "assert not [name for name in sys.modules if name.startswith(('opentelemetry.exporter', 'requests'))]"
-    )
+def run(program: str, **variables: str) -> str:
+    """What a program prints in a process of its own, with no other variables of ours and OpenTelemetry's than these."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("VALENCE_", "OTEL_"))}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(
+        command, env=clean | variables, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+
+
+def test_what_is_off_is_not_loaded() -> None:
+    """Neither the exporter without an endpoint, or with the SDK disabled, nor redis-py without a URL."""
     endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
-    for variables in ({}, endpoint | {"OTEL_SDK_DISABLED": "true"}, endpoint | {"OTEL_TRACES_EXPORTER": "none"}):
-        subprocess.run([sys.executable, "-c", program], env=clean | variables, cwd=ROOT, check=True)
+    off: list[dict[str, str]] = [
+        {},
+        endpoint | {"OTEL_SDK_DISABLED": "true"},
+        endpoint | {"OTEL_TRACES_EXPORTER": "none"},
+    ]
+    program = (
+        "import os, runpy, sys; runpy.run_path('gunicorn.conf.py'); from app.main import create_app\n"
+        f"for off in {off}: os.environ.update(off); create_app(); [os.environ.pop(name) for name in off]\n"
+        "names = 'opentelemetry.exporter', 'opentelemetry.sdk', 'redis', 'requests'\n"
+        "print([name for name in sys.modules if name.startswith(names)])"
+    )
+    assert run(program).splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize(
@@ -67,13 +83,22 @@ def test_nothing_of_it_is_loaded_when_it_is_off() -> None:
         ),
     ],
 )
-def test_wrong_variable_is_named_and_stops_nothing(
-    start_service: StartService, variables: dict[str, str], reason: str
-) -> None:
+def test_wrong_variable_is_named(variables: dict[str, str], reason: str) -> None:
+    """In the log, without its credentials, and nothing is raised."""
+    said = run(
+        "from app.telemetry.tracing import start_tracing; assert start_tracing('1', workers=1) is None", **variables
+    )
+    assert "tracing_unavailable" in said
+    assert reason in said
+    assert "secret" not in said
+
+
+def test_wrong_variable_stops_nothing(start_service: StartService) -> None:
     """A platform may set these for every pod: the service answers without traces, and says why."""
-    started = start_service(**variables).wait_ready()
+    started = start_service(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="me:secret@collector:4318").wait_ready()
     assert predict(started, "good", traceparent=f"00-{secrets.token_hex(16)}-00000000000000aa-01") == 200
     (line,) = events(started, "tracing_unavailable")
+    reason = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: should be a URL such as http://collector:4318"
     assert (line["level"], line["reason"]) == ("error", reason)
     assert "secret" not in started.log.read_text()
 
@@ -159,34 +184,42 @@ def test_environment_names_the_sender(start_service: StartService, receiver: Rec
     assert [receiver.spans[0].resource[name] for name in names] == ["sentiment", "pod-1", "pod-1", "0.1.0"]
 
 
-@pytest.mark.parametrize(
-    ("sampler", "root", "sampled", "unsampled"),
-    [
-        ({}, True, True, False),
-        ({"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}, False, True, False),
-        ({"OTEL_TRACES_SAMPLER": "always_on"}, True, True, True),
-        ({"OTEL_TRACES_SAMPLER": "always_off"}, False, False, False),
-    ],
-)
-def test_environment_names_the_sampler(
-    start_service: StartService,
-    receiver: Receiver,
-    sampler: dict[str, str],
-    *,
-    root: bool,
-    sampled: bool,
-    unsampled: bool,
-) -> None:
-    """By default, and with every sampler that is based on the parent, the caller's word counts."""
-    started = start_service(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, VALENCE_DRAIN_SECONDS="0", **sampler).wait_ready()
+def test_the_callers_word_counts(start_service: StartService, receiver: Receiver) -> None:
+    """By default a request is traced unless its caller's is not."""
+    started = start_service(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, VALENCE_DRAIN_SECONDS="0").wait_ready()
     trace_id = secrets.token_hex(16)
     predict(started, "root", **{"X-Request-ID": "root"})
     predict(started, "sampled", traceparent=f"00-{trace_id}-00000000000000aa-01", **{"X-Request-ID": "sampled"})
     predict(started, "unsampled", traceparent=f"00-{trace_id}-00000000000000aa-00", **{"X-Request-ID": "unsampled"})
     started.stop()  # sends what it has
     traced = {span.attributes["valence.request_id"] for span in receiver.spans if span.kind == "server"}
-    expected = {"root": root, "sampled": sampled, "unsampled": unsampled}
-    assert traced == {name for name, wanted in expected.items() if wanted}
+    assert traced == {"root", "sampled"}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "traced"),
+    [
+        ({}, {"root", "sampled"}),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}, {"sampled"}),
+        ({"OTEL_TRACES_SAMPLER": "always_on"}, {"root", "sampled", "unsampled"}),
+        ({"OTEL_TRACES_SAMPLER": "always_off"}, set()),
+    ],
+    ids=["default", "ratio", "on", "off"],
+)
+def test_environment_names_the_sampler(sampler: dict[str, str], traced: set[str]) -> None:
+    """With every sampler that is based on the parent, the caller's word counts; others do not ask for it."""
+    parents = {
+        "root": {},
+        **{name: {b"traceparent": PARENT % flag} for name, flag in (("sampled", 1), ("unsampled", 0))},
+    }
+    program = (
+        "import time; from app.telemetry.tracing import start_request, start_tracing\n"
+        "close = start_tracing('1', workers=1)\n"
+        f"print([n for n, parent in {parents}.items() if start_request(parent, time.perf_counter()).is_recording()])\n"
+        "close()"
+    )
+    said = run(program, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}", **sampler)
+    assert [line for line in said.splitlines() if line[0] == "["] == [str([name for name in parents if name in traced])]
 
 
 def test_spans_go_by_grpc_where_that_is_asked_for(start_service: StartService) -> None:
