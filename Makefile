@@ -25,6 +25,7 @@ export MALLOC_TRIM_THRESHOLD_ := 2097152
 NATIVE := app/model/native/libtransformer.so
 CFLAGS ?= -O2 -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wl,-z,relro,-z,now,-z,noexecstack
 VENV := .venv
+LOAD_TESTS := load bench app/model/test_source.py app/model/test_download.py
 VENV_EXPORT := .venv-export
 POETRY := .poetry/bin/poetry
 PIP := pip install --quiet --disable-pip-version-check
@@ -60,13 +61,15 @@ check: $(VENV)/.dev ## Verify style, types, import rules and the lock; changes n
 lint: $(VENV)/.dev ## Repair what `check` finds, as far as tools can
 	$(VENV)/bin/ruff check --fix . ; $(VENV)/bin/ruff format .
 # Images of Python often set it; each process of the tests would compile all that it imports of ours.
-test test-manifests test-export checkov e2e: export PYTHONDONTWRITEBYTECODE :=
-test: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run all tests but the slower ones: manifests, export, containers
-	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --ignore tests/k8s --ignore tests/observability
+test test-manifests test-load test-export checkov e2e: export PYTHONDONTWRITEBYTECODE :=
+test: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run all tests but the slower ones: manifests, load, export, containers
+	$(VENV)/bin/pytest --numprocesses 3 --dist loadfile $(addprefix --ignore tests/,k8s observability $(LOAD_TESTS))
 test-manifests: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run the tests of manifests, alerts and dashboards
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile tests/k8s tests/observability
+test-load: $(VENV)/.dev $(VENV)/.load $(NATIVE) .venv-mlflow/bin/mlflow redis-server ## Run the tests of load tools, benchmarks and registries
+	$(VENV)/bin/pytest --numprocesses 3 --dist loadfile $(addprefix tests/,$(LOAD_TESTS))
 test-export: $(VENV_EXPORT)/.export .venv-mlflow/bin/mlflow .venv-kserve/bin/kserve ## Test export and training (installs PyTorch for CPUs)
-	$(VENV_EXPORT)/bin/pytest --numprocesses 2 --dist loadfile tests/{model_export,training,app/model/test_{source,download}.py,app/http/protocols/test_kserve.py}
+	$(VENV_EXPORT)/bin/pytest --numprocesses 2 --dist loadfile tests/{model_export,training,app/http/protocols/test_kserve.py}
 checkov: .venv-checkov/bin/checkov $(VENV)/.dev ## Hold the rendered manifests against checkov's policies (.checkov.yaml)
 	@$(VENV)/bin/pytest -q tests/k8s/test_checkov.py
 lock: $(POETRY) ## Write poetry.lock anew after a change of pyproject.toml
@@ -116,14 +119,12 @@ $(POETRY): | python
 	@$(call make-venv,.poetry) && .poetry/bin/$(PIP) poetry==2.5.1 poetry-plugin-export==1.10.1
 $(VENV)/.main: poetry.lock | $(POETRY)
 	@echo 'Setting up $(VENV) (once, about half a minute) ...'; $(call make-venv,$(VENV))
-	@$(POETRY) export --only main | $(VENV)/bin/$(PIP_LOCKED)
-	@touch $@
+	@$(POETRY) export --only main | $(VENV)/bin/$(PIP_LOCKED) && touch $@
 # Tools with requirements of their own; MLflow's server is for the tests and docs/tutorial.md. KServe's client is no program.
 .venv-checkov/bin/checkov .venv-mlflow/bin/mlflow .venv-kserve/bin/kserve:
 	@$(call make-venv,$(@D:/bin=)); $(@D)/$(PIP) $(filter $(@F)==%,checkov==3.3.30 mlflow==3.17.2 kserve==0.21.0) && touch $@
 $(VENV)/.%: $(VENV)/.main
-	@$(POETRY) export $(if $(filter score registry,$*),--only main --extras,--only) $* | $(VENV)/bin/$(PIP_LOCKED)
-	@touch $@
+	@$(POETRY) export $(if $(filter score registry,$*),--only main --extras,--only) $* | $(VENV)/bin/$(PIP_LOCKED) && touch $@
 # The lock holds torch as PyPI has it, with gigabytes of CUDA on Linux: it comes first, as the CPU build.
 $(VENV_EXPORT)/.export: poetry.lock | $(POETRY)
 	@echo 'Setting up $(VENV_EXPORT) (once, some minutes) ...'; $(call make-venv,$(VENV_EXPORT))
@@ -132,8 +133,7 @@ $(VENV_EXPORT)/.export: poetry.lock | $(POETRY)
 	    'Started", Linux, Pip, CPU): make $(MAKECMDGOALS) TORCH_INDEX=...' >&2; exit 1; fi
 	@$(VENV_EXPORT)/bin/$(PIP) $(TORCH)
 	@$(POETRY) export --with dev,export | awk '/^[a-z]/ {wanted = !/^(torch==|triton==|nvidia-|cuda-)/} wanted' | \
-	  $(VENV_EXPORT)/bin/$(PIP_LOCKED)
-	@touch $@
+	  $(VENV_EXPORT)/bin/$(PIP_LOCKED) && touch $@
 build-image = $(if $(BUILDER),,echo 'error: building an image needs docker, podman or buildah' >&2; exit 1;) $(BUILDER) $(1) \
   $(foreach name,EXTRAS MODEL MODEL_REVISION TORCH_INDEX PYTHON_IMAGE,$(if $($(name)),--build-arg '$(name)=$($(name))')) .
 # apt-or COMMAND,PACKAGE: what is missing is installed as root on Debian (where venv is a package), elsewhere named in a line.
