@@ -36,6 +36,23 @@ def test_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value:
     assert f"{name}='{value}': " in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("VALENCE_MAX_TEXTS", "0", "Input should be greater than or equal to 1"),
+        ("VALENCE_LOG_LEVEL", "loud", "Input should be 'debug', 'info', 'warning' or 'error'"),
+        ("VALENCE_DRAIN_SECONDS", "nan", "Input should be less than or equal to 300"),
+        ("VALENCE_TIMEOUT", "inf", "Input should be less than or equal to 3600"),
+    ],
+)
+def test_message_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch, name: str, value: str, reason: str) -> None:
+    """And nothing else."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refused:
+        read_settings()
+    assert str(refused.value) == f"{name}='{value}': {reason}"
+
+
 @pytest.mark.parametrize("texts", [0, 500, 50_000])
 def test_drift_window_is_off_or_large_enough(monkeypatch: pytest.MonkeyPatch, texts: int) -> None:
     """A window that could never say anything is refused above; these are not."""

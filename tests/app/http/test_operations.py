@@ -77,24 +77,31 @@ def test_model_info_tells_what_answers(service: Service, bundled_model: Path) ->
     assert 1 <= info["threads"]["threads"] <= info["threads"]["affinity_cores"]
 
 
-def test_model_info_shows_the_threads_asked_for(start_service: StartService) -> None:
-    """A setting overrides the quota."""
-    started = start_service(VALENCE_THREADS="3").wait_ready()
-    assert plain_http.get(started.url + "/model/info").json()["threads"]["threads"] == 3
+def test_model_info_shows_what_was_asked_for(start_service: StartService) -> None:
+    """Threads go before the quota, and an engine that was asked for needs no reason; a name that nobody knows is told.
+
+    A typing error in a name is not silently ignored; the service starts all the same.
+    """
+    settings = {"VALENCE_THREADS": "3", "VALENCE_ENGINE": "onnxruntime", "VALENCE_MAX_TEXT": "5"}
+    started = start_service(**settings).wait_ready()
+    info = plain_http.get(started.url + "/model/info").json()
+    assert info["threads"]["threads"] == 3
+    assert info["engine"] == {"name": "onnxruntime", "reason": None}
+    (line,) = [line for line in started.log.read_text().splitlines() if "unknown_setting" in line]
+    assert {"event": "unknown_setting", "name": "VALENCE_MAX_TEXT", "level": "warning"}.items() <= json.loads(
+        line
+    ).items()
 
 
-def test_model_info_names_the_engine_and_why(start_service: StartService) -> None:
-    """The native one, or why not; nothing needs a reason that was asked for."""
+def test_model_info_names_the_engine_and_why(service: Service) -> None:
+    """The native one, or why not."""
     try:
         Transformer.of(Package(BUNDLED_MODEL))
         expected = {"name": "native", "reason": None}
     except Unsupported as exc:
         expected = {"name": "onnxruntime", "reason": str(exc)}
-    started = start_service().wait_ready()
-    assert plain_http.get(started.url + "/model/info").json()["engine"] == expected
-    until(lambda: f'"engine":"{expected["name"]}"' in started.log.read_text(), "it is logged")
-    asked = start_service(VALENCE_ENGINE="onnxruntime").wait_ready()
-    assert plain_http.get(asked.url + "/model/info").json()["engine"] == {"name": "onnxruntime", "reason": None}
+    assert plain_http.get(service.url + "/model/info").json()["engine"] == expected
+    until(lambda: f'"engine":"{expected["name"]}"' in service.log.read_text(), "it is logged")
 
 
 def test_a_native_engine_that_rounds_a_golden_text_away_is_not_used(start_service: StartService, package: Path) -> None:
@@ -130,15 +137,22 @@ def test_a_native_engine_that_rounds_a_golden_text_away_is_not_used(start_servic
 def test_a_package_that_is_not_for_the_native_engine_is_refused_if_that_is_asked_for(
     start_service: StartService, package: Path
 ) -> None:
-    """Not ready, with the reason; by default it is ONNX Runtime's."""
-    files = json.loads((package / "manifest.json").read_text())["files"]
+    """Not ready, with the reason; by default it is ONNX Runtime's.
+
+    Float kernels differ a little between CPUs: a golden score that is 0.01 off is no reason to refuse, and shown.
+    """
+    manifest = json.loads((package / "manifest.json").read_text())
+    files, golden = manifest["files"], manifest["golden"]
     del files["weights.safetensors"]  # as an export of another architecture writes it
-    edit(package, files=files)
+    golden[0]["scores"] = {label: score + 0.01 for label, score in golden[0]["scores"].items()}
+    edit(package, files=files, golden=golden)
     insisting = start_service(VALENCE_MODEL_DIR=str(package), VALENCE_ENGINE="native")
+    started = start_service(VALENCE_MODEL_DIR=str(package)).wait_ready()
+    info = plain_http.get(started.url + "/model/info").json()
+    assert info["engine"]["name"] == "onnxruntime"
+    assert math.isclose(info["golden_difference"], 0.01, abs_tol=0.005)
     until(lambda: "load_failed" in insisting.log.read_text(), "loading has failed")
     assert "VALENCE_ENGINE=native can't compute" in plain_http.get(insisting.url + "/readyz").json()["status"]
-    started = start_service(VALENCE_MODEL_DIR=str(package)).wait_ready()
-    assert plain_http.get(started.url + "/model/info").json()["engine"]["name"] == "onnxruntime"
 
 
 def test_wrong_scores_are_never_served(start_service: StartService, package: Path) -> None:
@@ -158,16 +172,6 @@ def test_wrong_scores_are_never_served(start_service: StartService, package: Pat
     assert plain_http.get(spoilt.url + "/livez").status_code == 200
     assert plain_http.get(spoilt.url + "/model/info").json()["golden_difference"] is None
     assert spoilt.metric('valence_requests_rejected_total{reason="not_ready"}') == 1
-
-
-def test_small_golden_difference_is_accepted_and_shown(start_service: StartService, package: Path) -> None:
-    """Float kernels differ a little between CPUs: 0.01 is no reason to refuse."""
-    golden = json.loads((package / "manifest.json").read_text())["golden"]
-    golden[0]["scores"] = {label: score + 0.01 for label, score in golden[0]["scores"].items()}
-    edit(package, golden=golden)
-    started = start_service(VALENCE_MODEL_DIR=str(package)).wait_ready()
-    difference = plain_http.get(started.url + "/model/info").json()["golden_difference"]
-    assert math.isclose(difference, 0.01, abs_tol=0.005)
 
 
 def test_model_that_cannot_be_loaded_is_reported(start_service: StartService, package: Path) -> None:
@@ -210,25 +214,15 @@ def test_package_of_another_format_is_one_line(start_service: StartService, pack
     assert line == f"error: {reason} (VALENCE_MODEL_DIR)"
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "reason"),
-    [
-        ("VALENCE_MAX_TEXTS", "0", "Input should be greater than or equal to 1"),
-        ("VALENCE_WORKERS", "two", "Input should be a valid integer, unable to parse string as an integer"),
-        (
-            "VALENCE_BIND",
-            "8000",
-            "Value error, should be ADDRESS:PORT, such as 0.0.0.0:8000 or [::1]:8000, with a port from 1 to 65535",
-        ),
-        ("VALENCE_LOG_LEVEL", "loud", "Input should be 'debug', 'info', 'warning' or 'error'"),
-        ("VALENCE_DRAIN_SECONDS", "nan", "Input should be less than or equal to 300"),
-        ("VALENCE_TIMEOUT", "inf", "Input should be less than or equal to 3600"),
-    ],
-)
-def test_wrong_setting_is_one_line(start_service: StartService, name: str, value: str, reason: str) -> None:
-    """The line names the variable, its value and what is wrong; nothing else is said."""
-    refused = start_service(**{name: value})
-    assert last_words(refused) == [f"error: {name}='{value}': {reason}"]
+def test_wrong_setting_is_one_line(start_service: StartService) -> None:
+    """The line names each variable, its value and what is wrong; nothing else is said."""
+    refused = start_service(VALENCE_WORKERS="two", VALENCE_BIND="8000")
+    (line,) = last_words(refused)
+    bind, workers = line.split("; ")
+    example = "such as 0.0.0.0:8000 or [::1]:8000, with a port from 1 to 65535"
+    assert bind == f"error: VALENCE_BIND='8000': Value error, should be ADDRESS:PORT, {example}"
+    reason = "Input should be a valid integer, unable to parse string as an integer"
+    assert workers == f"VALENCE_WORKERS='two': {reason}"
 
 
 def test_wrong_option_in_the_redis_url_is_one_line(start_service: StartService) -> None:
@@ -253,12 +247,3 @@ def test_taken_port_is_named(start_service: StartService, taken_port: str) -> No
     assert refused.process.wait(300) == 1
     host, port = taken_port.split(":")
     assert f"Can't connect to ('{host}', {port})" in refused.log.read_text()
-
-
-def test_unknown_variable_is_a_warning(start_service: StartService) -> None:
-    """A typing error in a name is not silently ignored; the service starts all the same."""
-    started = start_service(VALENCE_MAX_TEXT="5").wait_ready()
-    (line,) = [line for line in started.log.read_text().splitlines() if "unknown_setting" in line]
-    assert {"event": "unknown_setting", "name": "VALENCE_MAX_TEXT", "level": "warning"}.items() <= json.loads(
-        line
-    ).items()

@@ -1,9 +1,10 @@
 """`/metrics/summary`: the same numbers as `/metrics`, cheap however often it is asked for."""
 
 import signal
-import socket
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import pytest
 
@@ -11,7 +12,7 @@ from app.http.summary import FRESH_SECONDS, Summary
 from app.model.package import Package
 from app.settings import BUNDLED_MODEL
 from tests.app import plain_http
-from tests.conftest import RedisServer, Service, StartService, until
+from tests.conftest import Service, StartService, until
 
 INFER = "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"
 ROUTES = ["/predict", "/", *INFER]
@@ -42,20 +43,33 @@ def summary_after(service: Service, requests: int) -> Summary:
     return summary(service)
 
 
-def entries(redis_server: RedisServer) -> int:
-    """How many scores Redis holds."""
-    with socket.create_connection(("127.0.0.1", redis_server.port)) as connection:
-        connection.sendall(b"DBSIZE\r\n")
-        return int(connection.recv(64).removeprefix(b":"))
+class Fresh(NamedTuple):
+    """A service, and what it said of itself before its first prediction and after three requests."""
+
+    service: Service
+    metrics: list[str]
+    before: Summary
+    after: Summary
 
 
-def test_requests_texts_and_refusals_are_counted(start_service: StartService) -> None:
-    """Three texts twice and one wrong request, as they were sent; the model's name and digest beside them."""
-    service = start_service().wait_ready()
-    predict(service, "one", "two", "three")
-    predict(service, "one", "two", "three")
-    predict(service, 1)
-    seen = summary_after(service, 3)
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
+    """Three texts twice and one wrong request, as they were sent."""
+    service = Service(tmp_path_factory.mktemp("fresh") / "service.log", VALENCE_DRAIN_SECONDS="0")
+    try:
+        metrics = plain_http.get(service.wait_ready().metrics_url).text.splitlines()
+        before = summary(service)
+        predict(service, "one", "two", "three")
+        predict(service, "one", "two", "three")
+        predict(service, 1)
+        yield Fresh(service, metrics, before, summary_after(service, 3))
+    finally:
+        service.stop()
+
+
+def test_requests_texts_and_refusals_are_counted(fresh: Fresh) -> None:
+    """As they were sent; the model's name and digest beside them."""
+    seen = fresh.after
     assert (seen.status, seen.workers) == ("ready", 1)
     assert (seen.model.name, seen.model.digest) == ("distilbert-sst2-mini", Package(BUNDLED_MODEL).digest)
     assert predictions(seen) == {"200": 2, "422": 1}
@@ -67,14 +81,14 @@ def test_requests_texts_and_refusals_are_counted(start_service: StartService) ->
         "model": 3,
     }
     assert (seen.cache.hit_ratio, seen.cache.sources["memory"].ratio, seen.cache.entries) == (0.5, 0.5, 3)
-    assert seen.cache.bytes == service.metric("valence_cache_bytes")
+    assert seen.cache.bytes > 3 * 400
     assert (seen.queue.texts, seen.queue.tokens, seen.queue.limit_tokens) == (0, 0, 65_536)
     assert 0 < seen.uptime_seconds < 600
 
 
-def test_latency_is_that_of_the_histograms(start_service: StartService) -> None:
+def test_latency_is_that_of_the_histograms(fresh: Fresh) -> None:
     """Buckets as `/metrics` prints them, of every protocol, refusals left out; quantiles in order and in bounds."""
-    service = start_service().wait_ready()
+    service = fresh.service
     plain_http.get(service.url + "/")  # the page, which is no prediction
     plain_http.post(service.url + "/", json={"inputs": "text 0"})
     tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["text 1"]}
@@ -83,8 +97,10 @@ def test_latency_is_that_of_the_histograms(start_service: StartService) -> None:
     for number in range(20):
         predict(service, f"text {number % 5}")
     predict(service, 1)
-    seen = summary_after(service, 21).latency
-    assert (seen.routes, seen.count) == (ROUTES, 23)
+    both = summary_after(service, 3 + 21)
+    assert both.cache.bytes == service.metric("valence_cache_bytes")
+    seen = both.latency
+    assert (seen.routes, seen.count) == (ROUTES, 2 + 23)
     for bucket in seen.buckets:
         bound = "+Inf" if bucket.le_ms is None else f"{bucket.le_ms / 1000}"
         name = f'http_request_duration_seconds_bucket{{le="{bound}",method="POST",route="%s",status="200"}}'
@@ -95,36 +111,19 @@ def test_latency_is_that_of_the_histograms(start_service: StartService) -> None:
     assert 0 < seen.p50_ms <= seen.p95_ms <= seen.p99_ms <= 30_000
 
 
-def test_errors_of_every_protocol_are_counted_from_the_start(start_service: StartService) -> None:
+def test_errors_of_every_protocol_are_counted_from_the_start(fresh: Fresh) -> None:
     """At nought: `increase()` does not see the first event of a series that appears with it."""
-    told = plain_http.get(start_service().wait_ready().metrics_url).text.splitlines()
     for status in (200, 500, 503, 504):
         for route in ROUTES:
             labels = f'{{method="POST",route="{route}",status="{status}"}}'
-            assert f"http_requests_total{labels} 0.0" in told
-            assert f"http_request_duration_seconds_count{labels} 0.0" in told
+            assert f"http_requests_total{labels} 0.0" in fresh.metrics
+            assert f"http_request_duration_seconds_count{labels} 0.0" in fresh.metrics
 
 
-def test_what_has_not_happened_is_null(start_service: StartService) -> None:
+def test_what_has_not_happened_is_null(fresh: Fresh) -> None:
     """Before the first request: no ratio, no quantile, and no division by zero."""
-    seen = summary(start_service().wait_ready())
+    seen = fresh.before
     assert (seen.cache.hit_ratio, seen.latency.count, seen.latency.p99_ms) == (None, 0, None)
-
-
-def test_texts_from_redis_are_hits(start_service: StartService, redis_server: RedisServer) -> None:
-    """The second process knows what the first has scored."""
-    variables = {"VALENCE_REDIS_URL": redis_server.url}
-    first = start_service(**variables).wait_ready()
-    predict(first, "one")
-    until(lambda: entries(redis_server) == 1, "the score is in Redis")
-    second = start_service(**variables).wait_ready()
-    predict(second, "one", "two")
-    seen = summary_after(second, 1)
-    assert {name: source.texts for name, source in seen.cache.sources.items() if source.texts} == {
-        "redis": 1,
-        "model": 1,
-    }
-    assert seen.cache.hit_ratio == 0.5
 
 
 def test_metrics_are_read_once_a_second(service: Service) -> None:
