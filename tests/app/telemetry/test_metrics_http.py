@@ -28,14 +28,44 @@ def counted(service: Service) -> dict[str, int]:
     }
 
 
-def test_requests_are_counted_by_route_method_and_status(start_service: StartService) -> None:
+class Since:
+    """What a service has counted since the moment at which this was made."""
+
+    def __init__(self, service: Service, *names: str) -> None:
+        self.service = service
+        self._requests = Counter(counted(service))
+        self._before = {name: service.metric(name) for name in names}
+
+    def requests(self) -> Counter[str]:
+        """As `counted` has them."""
+        return Counter(counted(self.service)) - self._requests
+
+    def metrics(self) -> dict[str, float]:
+        """By how much each of the names has grown."""
+        return {name: self.service.metric(name) - before for name, before in self._before.items()}
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for all that count what they ask for, each with texts of its own; it scores a text at a time."""
+    settings = {"VALENCE_REVISION": "abc123", "VALENCE_THREADS": "1", "VALENCE_MAX_BATCH_TOKENS": "0"}
+    log = tmp_path_factory.mktemp("counting") / "service.log"
+    started = Service(log, VALENCE_DRAIN_SECONDS="0", **settings)
+    try:
+        yield started.wait_ready()
+    finally:
+        started.stop()
+
+
+def test_requests_are_counted_by_route_method_and_status(counting: Service) -> None:
     """Each request once; paths that nobody serves make one series, however many they are."""
-    started = start_service(VALENCE_MAX_TEXTS="2").wait_ready()
+    answered = 'http_request_duration_seconds_count{method="POST",route="/predict",status="200"}'
+    since = Since(counting, answered)
     sent: Counter[str] = Counter()
     for method, path, route, body in [
         ("POST", "/predict", "/predict", b'{"text": ["good"]}'),
         ("POST", "/predict", "/predict", b'{"text": ["good", "bad"]}'),
-        ("POST", "/predict", "/predict", b'{"text": ["a", "b", "c"]}'),
+        ("POST", "/predict", "/predict", json.dumps({"text": ["a"] * 129}).encode()),
         ("POST", "/predict", "/predict", b"{"),
         ("POST", "/predict", "/predict", b"[]"),
         ("GET", "/predict", "/predict", b""),
@@ -49,11 +79,11 @@ def test_requests_are_counted_by_route_method_and_status(start_service: StartSer
         ("POST", "/../../etc/passwd", "unmatched", b""),
         ("PROPFIND", "/health", "/health", b""),
     ]:
-        status = plain_http.request(method, started.url + path, content=body).status_code
+        status = plain_http.request(method, counting.url + path, content=body).status_code
         sent[f"{method if method != 'PROPFIND' else 'other'} {route} {status}"] += 1
-    until(lambda: counted(started) == sent, f"the counters are {dict(sent)}")
-    assert started.metric('http_request_duration_seconds_count{method="POST",route="/predict",status="200"}') == 2
-    assert started.metric("http_requests_in_flight") == 0
+    until(lambda: since.requests() == sent, f"the counters are {dict(sent)}")
+    assert since.metrics() == {answered: 2}
+    assert counting.metric("http_requests_in_flight") == 0
 
 
 def test_what_the_promise_counts_is_there_from_the_start(service: Service) -> None:
@@ -64,11 +94,8 @@ def test_what_the_promise_counts_is_there_from_the_start(service: Service) -> No
         assert f'http_request_duration_seconds_count{{method="POST",route="/predict",status="{status}"}}' in text
 
 
-def test_texts_are_counted_by_where_their_scores_came_from(start_service: StartService) -> None:
+def test_texts_are_counted_by_where_their_scores_came_from(counting: Service) -> None:
     """Model, memory and truncation; the size of the cache; each inference of the model."""
-    started = start_service(VALENCE_MAX_BATCH_TOKENS="0").wait_ready()
-    for texts in (["a", "b", "a"], ["a", "b"], ["a", "c", "good " * 1900], ["good " * 1900]):
-        assert plain_http.post(started.url + "/predict", json={"text": texts}).status_code == 200
     samples = {
         'valence_cache_texts_total{source="model"}': 4,
         'valence_cache_texts_total{source="coalesced"}': 1,
@@ -81,47 +108,49 @@ def test_texts_are_counted_by_where_their_scores_came_from(start_service: StartS
         "valence_batch_texts_count": 4,
         "valence_queue_tokens": 0,
     }
-    assert {name: started.metric(name) for name in samples} == samples
-    assert started.metric("valence_cache_bytes") > 4 * 400
+    since, size = Since(counting, *samples), Since(counting, "valence_cache_bytes")
+    for texts in (["a", "b", "a"], ["a", "b"], ["a", "c", "good " * 1900], ["good " * 1900]):
+        assert plain_http.post(counting.url + "/predict", json={"text": texts}).status_code == 200
+    assert since.metrics() == samples
+    assert size.metrics()["valence_cache_bytes"] > 4 * 400
 
 
-def test_every_answer_is_described(start_service: StartService) -> None:
+def test_every_answer_is_described(counting: Service) -> None:
     """Label, score, tokens and unknown tokens of each text answered: by the model or from the cache."""
-    started = start_service().wait_ready()
-    answer = plain_http.post(started.url + "/predict", json={"text": ["good", "\u1200 \u1200 bad", "good"]}).json()
+    texts = [f'valence_texts_total{{label="{label}",protocol="valence"}}' for label in ("NEGATIVE", "POSITIVE")]
+    scores, told = "valence_top_score_sum", ("valence_text_tokens_sum", "valence_text_unknown_tokens_total")
+    since = Since(counting, *texts, scores, "valence_top_score_count", *told)
+    answer = plain_http.post(counting.url + "/predict", json={"text": ["fine", "\u1200 \u1200 bad", "fine"]}).json()
     top = [scores[0] for scores in answer["predictions"]]
     for _ in range(3):
-        plain_http.post(started.url + "/predict", json={"text": ["good"]})
-    labels = Counter(scores["label"] for scores in (top[0], top[1], *[top[0]] * 4))
-    for label, times in labels.items():
-        assert started.metric(f'valence_texts_total{{label="{label}",protocol="valence"}}') == times
-    expected = 5 * top[0]["score"] + top[1]["score"]
-    assert started.metric("valence_top_score_sum") == pytest.approx(expected, abs=1e-5)
-    assert started.metric("valence_top_score_count") == 6
-    assert started.metric("valence_text_tokens_sum") == 5 * 3 + 5
-    assert started.metric("valence_text_unknown_tokens_total") == 2
+        plain_http.post(counting.url + "/predict", json={"text": ["fine"]})
+    times = Counter(scores["label"] for scores in (top[0], top[1], *[top[0]] * 4))
+    seen = since.metrics()
+    assert [seen[name] for name in texts] == [times["NEGATIVE"], times["POSITIVE"]]
+    assert seen[scores] == pytest.approx(5 * top[0]["score"] + top[1]["score"], abs=1e-5)
+    assert seen["valence_top_score_count"] == 6
+    assert [seen[name] for name in told] == [5 * 3 + 5, 2]
 
 
-def test_every_stage_is_timed(start_service: StartService) -> None:
+def test_every_stage_is_timed(counting: Service) -> None:
     """A miss goes through all of them but Redis, a hit through three."""
-    started = start_service().wait_ready()
-    for texts in (["one text"], ["one text"], ["one text"]):
-        plain_http.post(started.url + "/predict", json={"text": texts})
     stages = {"parse": 3, "cache": 3, "redis": 0, "tokenise": 1, "queue": 1, "inference": 1, "serialise": 3}
-    counts = {stage: started.metric(f'valence_stage_duration_seconds_count{{stage="{stage}"}}') for stage in stages}
-    assert counts == stages
+    names = [f'valence_stage_duration_seconds_count{{stage="{stage}"}}' for stage in stages]
+    since = Since(counting, *names)
+    for texts in (["one text"], ["one text"], ["one text"]):
+        plain_http.post(counting.url + "/predict", json={"text": texts})
+    assert list(since.metrics().values()) == list(stages.values())
 
 
-def test_process_describes_itself(start_service: StartService) -> None:
+def test_process_describes_itself(counting: Service) -> None:
     """Readiness, threads, the bound of the queue, memory, and what is running."""
-    started = start_service(VALENCE_REVISION="abc123", VALENCE_THREADS="1").wait_ready()
-    until(lambda: started.metric("valence_ready") == 1, "readiness is measured, once a second")
-    assert started.metric("valence_inference_threads") == 1
-    assert started.metric("valence_queue_limit_tokens") == 65_536
-    resident, theirs = (started.metric(f"{name}_resident_memory_bytes") for name in ("valence", "process"))
+    until(lambda: counting.metric("valence_ready") == 1, "readiness is measured, once a second")
+    assert counting.metric("valence_inference_threads") == 1
+    assert counting.metric("valence_queue_limit_tokens") == 65_536
+    resident, theirs = (counting.metric(f"{name}_resident_memory_bytes") for name in ("valence", "process"))
     assert resident == pytest.approx(theirs, rel=0.05)
     assert re.search(
-        r'valence_build_info{.*revision="abc123",version=.*} 1\.0', plain_http.get(started.metrics_url).text
+        r'valence_build_info{.*revision="abc123",version=.*} 1\.0', plain_http.get(counting.metrics_url).text
     )
 
 
@@ -141,18 +170,19 @@ def test_refusals_are_counted_by_reason(start_service: StartService, refusal: st
     assert started.metric(f'valence_requests_rejected_total{{reason="{refusal}"}}') == len(refused)
 
 
-def test_client_that_leaves_frees_the_queue(start_service: StartService) -> None:
+def test_client_that_leaves_frees_the_queue(counting: Service) -> None:
     """Texts that nobody waits for any more are not scored; the request is counted as 499."""
-    started = start_service(VALENCE_THREADS="1").wait_ready()
+    inferences = 'valence_stage_duration_seconds_count{stage="inference"}'
+    since = Since(counting, inferences)
     texts = [f"number {number} is a truly wonderful film " * 60 for number in range(128)]
-    with socket.create_connection(("127.0.0.1", int(started.url.rpartition(":")[2]))) as connection:
+    with socket.create_connection(("127.0.0.1", int(counting.url.rpartition(":")[2]))) as connection:
         body = json.dumps({"text": texts}).encode()
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-        until(lambda: started.metric("valence_queue_tokens") > 0, "the texts wait for the model")
-    until(lambda: counted(started) == {"POST /predict 499": 1}, "the request is given up")
-    assert plain_http.post(started.url + "/predict", json={"text": ["good"]}).status_code == 200
-    assert started.metric("valence_queue_tokens") == 0
-    assert started.metric('valence_stage_duration_seconds_count{stage="inference"}') < 64
+        until(lambda: counting.metric("valence_queue_tokens") > 0, "the texts wait for the model")
+    until(lambda: since.requests() == {"POST /predict 499": 1}, "the request is given up")
+    assert plain_http.post(counting.url + "/predict", json={"text": ["asked after it"]}).status_code == 200
+    assert counting.metric("valence_queue_tokens") == 0
+    assert since.metrics()[inferences] < 64
 
 
 def test_metrics_have_a_port_of_their_own(service: Service) -> None:
