@@ -2,9 +2,10 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from redis import Redis
 from tests.app import plain_http
 from tests.conftest import RedisServer, Service, StartService, until
 
-StartPair = Callable[..., tuple[Service, Service]]
+MODEL = 'valence_stage_duration_seconds_count{stage="inference"}'
 LONG = "a truly wonderful film " * 500
 
 
@@ -24,15 +25,44 @@ def client(redis_server: RedisServer) -> Iterator[Redis]:
         yield opened
 
 
-@pytest.fixture
-def start_pair(start_service: StartService, redis_server: RedisServer) -> StartPair:
+class Pair(NamedTuple):
     """Two services, as two pods, that share one Redis."""
 
-    def start(**variables: str) -> tuple[Service, Service]:
-        first, second = (start_service(VALENCE_REDIS_URL=redis_server.url, **variables) for _ in range(2))
-        return first.wait_ready(), second.wait_ready()
+    first: Service
+    second: Service
+    redis: RedisServer
 
-    return start
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """One pair for all tests that leave it as it was."""
+    folder = tmp_path_factory.mktemp("pair")
+    with ExitStack() as stack:
+        redis = RedisServer(folder)
+        stack.callback(redis.kill)
+        services = []
+        for name in ("first", "second"):
+            variables = {"VALENCE_REDIS_URL": redis.url, "VALENCE_DRAIN_SECONDS": "0"}
+            services.append(Service(folder / f"{name}.log", **variables))
+            stack.callback(services[-1].stop)
+        first, second = (service.wait_ready() for service in services)
+        yield Pair(first, second, redis)
+
+
+@pytest.fixture
+def pair(running: Pair) -> Pair:
+    """The pair in good order, with an empty Redis; each test has texts of its own, since both remember theirs."""
+    until(lambda: not any(map(breaker_open, running[:2])), "both use Redis")
+    with Redis.from_url(running.redis.url) as opened:
+        opened.flushall()
+    return running
+
+
+@pytest.fixture
+def stored(pair: Pair) -> Iterator[Redis]:
+    """Another client of the pair's Redis."""
+    with Redis.from_url(pair.redis.url) as opened:
+        yield opened
 
 
 def predict(service: Service, *texts: str) -> httpx.Response:
@@ -57,51 +87,58 @@ def assert_left_alone(service: Service) -> None:
     """Fifty unknown texts cost not one call: no request waits for Redis at all."""
     before = failures(service)
     for number in range(50):
-        assert predict(service, f"left alone {number}").headers["X-Cache"] == "0/1"
+        assert predict(service, f"left alone {number} {before}").headers["X-Cache"] == "0/1"
     assert failures(service) == before
     assert breaker_open(service)
 
 
-def provoke(service: Service) -> None:
-    """Ask for unknown texts until the breaker opens, which takes few of them."""
+def provoke(service: Service, before: float = 0) -> None:
+    """Ask for unknown texts until the breaker opens, which takes few failures more than those `before`."""
     for number in range(20):
-        predict(service, f"provoked {number}")
+        predict(service, f"provoked {number} {before}")
         if breaker_open(service):
             break
     assert breaker_open(service)
-    assert 3 <= failures(service) <= 6
+    assert 3 <= failures(service) - before <= 6
 
 
-def test_text_scored_by_one_service_is_a_hit_in_the_other(start_pair: StartPair, client: Redis) -> None:
+def test_text_scored_by_one_service_is_a_hit_in_the_other(pair: Pair, stored: Redis) -> None:
     """Byte for byte the same answer, `X-Truncated` included; from then on it is known in process."""
-    first, second = start_pair()
-    scored = predict(first, "good", LONG)
-    until(lambda: client.dbsize() == 2, "both texts are written")
+    scored = predict(pair.first, "good", LONG)
+    until(lambda: stored.dbsize() == 2, "both texts are written")
+    inferences = pair.second.metric(MODEL)
     for source in ("redis", "memory"):
-        shared = predict(second, "good", LONG)
+        texts = f'valence_cache_texts_total{{source="{source}"}}'
+        before = pair.second.metric(texts)
+        shared = predict(pair.second, "good", LONG)
         assert shared.content == scored.content
         assert (shared.headers["X-Cache"], shared.headers["X-Truncated"]) == ("2/2", "1")
-        assert second.metric(f'valence_cache_texts_total{{source="{source}"}}') == 2
-    assert second.metric('valence_stage_duration_seconds_count{stage="inference"}') == 0
+        assert pair.second.metric(texts) == before + 2
+
+        def summarised(source: str = source, after: float = before + 2) -> bool:
+            seen = plain_http.get(pair.second.url + "/metrics/summary").json()["cache"]
+            return bool(seen["sources"][source]["texts"] == after and seen["hit_ratio"] > 0)
+
+        until(summarised, "the summary, up to a second old, counts them as hits")
+    assert pair.second.metric(MODEL) == inferences
 
 
-def test_entries_expire_and_hold_no_text(start_service: StartService, redis_server: RedisServer, client: Redis) -> None:
+def test_entries_expire_and_hold_no_text(pair: Pair, stored: Redis) -> None:
     """Every key lives 162 to 180 seconds; neither it nor its value tells what was asked."""
-    started = start_service(VALENCE_REDIS_URL=redis_server.url).wait_ready()
-    digest = plain_http.get(started.url + "/model/info").json()["digest"]
+    digest = plain_http.get(pair.first.url + "/model/info").json()["digest"]
     texts = [f"my neighbour's diary {number}" for number in range(50)]
     began = time.monotonic()
-    predict(started, *texts)
-    until(lambda: client.dbsize() == 50, "all texts are written")
-    keys: list[Any] = list(client.scan_iter())
-    lives = [int(client.pttl(key)) for key in keys]
+    predict(pair.first, *texts)
+    until(lambda: stored.dbsize() == 50, "all texts are written")
+    keys: list[Any] = list(stored.scan_iter())
+    lives = [int(stored.pttl(key)) for key in keys]
     passed = (time.monotonic() - began) * 1000 + 1
     assert 162_000 - passed <= min(lives)
     assert max(lives) <= 180_000
     assert len(set(lives)) > 10  # spread, so that they do not expire together
     for key in keys:
         assert key.startswith(f"valence:{digest[:16]}:".encode())
-        assert b"diary" not in key + client.get(key)
+        assert b"diary" not in key + stored.get(key)
 
 
 def test_redis_that_is_down_at_start_is_found_later(start_service: StartService, redis_server: RedisServer) -> None:
@@ -117,54 +154,62 @@ def test_redis_that_is_down_at_start_is_found_later(start_service: StartService,
         until(lambda: client.dbsize() == 1, "the text is written")
 
 
-def test_redis_killed_under_load_fails_no_request(start_service: StartService, redis_server: RedisServer) -> None:
+def test_redis_killed_under_load_fails_no_request(pair: Pair) -> None:
     """Four clients never notice that Redis goes and comes back."""
-    started = start_service(VALENCE_REDIS_URL=redis_server.url).wait_ready()
 
     def ask(number: int) -> int:
         if number == 100:
-            redis_server.kill()
-        return predict(started, f"text {number}", f"text {number // 3}").status_code
+            pair.redis.kill()
+        return predict(pair.first, f"text {number}", f"text {number // 3}").status_code
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(ask, range(300))) == {200}
-        assert breaker_open(started)
-        redis_server.start()
+        assert breaker_open(pair.first)
+        pair.redis.start()
         assert set(pool.map(ask, range(300, 400))) == {200}
-    until(lambda: not breaker_open(started), "the breaker closes")
+    until(lambda: not breaker_open(pair.first), "the breaker closes")
 
 
-def test_hung_redis_delays_few_requests_and_briefly(start_pair: StartPair, redis_server: RedisServer) -> None:
+def test_hung_redis_delays_few_requests_and_briefly(pair: Pair, stored: Redis) -> None:
     """At most six calls run into the timeout of 40 ms, then nobody waits; known texts never did; it heals by itself."""
-    first, second = start_pair()
+    first, second, redis = pair
     predict(first, "known", "unknown to the second")
+    until(lambda: stored.dbsize() == 2, "both texts are written")
     predict(second, "known")
-    redis_server.hang()
-    assert predict(second, "known").headers["X-Cache"] == "1/1"
-    assert failures(second) == 0
-    provoke(second)
-    assert_left_alone(second)
-    redis_server.resume()
+    before = failures(second)
+    redis.hang()
+    try:
+        assert predict(second, "known").headers["X-Cache"] == "1/1"
+        assert failures(second) == before
+        provoke(second, before)
+        assert_left_alone(second)
+    finally:
+        redis.resume()
     until(lambda: not breaker_open(second), "the breaker closes")
     shared = predict(second, "unknown to the second")
     assert shared.headers["X-Cache"] == "1/1"
     assert shared.content == predict(first, "unknown to the second").content
 
 
-def test_full_redis_is_still_read(start_pair: StartPair, client: Redis) -> None:
+def test_full_redis_is_still_read(pair: Pair, stored: Redis) -> None:
     """Writes are refused, which is counted and opens no breaker; what was stored before is still a hit."""
-    first, second = start_pair()
+    first, second, _ = pair
     predict(first, "stored before")
-    until(lambda: client.dbsize() == 1, "the text is written")
-    client.config_set("maxmemory-policy", "noeviction")
-    client.config_set("maxmemory", "1mb")
-    for number in range(10):
-        predict(first, f"too late {number}")
-    until(lambda: first.metric('valence_redis_errors_total{operation="set"}') > 0, "a write is refused")
-    assert first.metric('valence_redis_errors_total{operation="get"}') == 0
-    assert not breaker_open(first)
-    assert predict(second, "stored before").headers["X-Cache"] == "1/1"
-    assert client.dbsize() == 1
+    until(lambda: stored.dbsize() == 1, "the text is written")
+    refused, missed = (f'valence_redis_errors_total{{operation="{name}"}}' for name in ("set", "get"))
+    writes, reads = first.metric(refused), first.metric(missed)
+    stored.config_set("maxmemory-policy", "noeviction")
+    stored.config_set("maxmemory", "1mb")
+    try:
+        for number in range(10):
+            predict(first, f"too late {number}")
+        until(lambda: first.metric(refused) > writes, "a write is refused")
+        assert first.metric(missed) == reads
+        assert not breaker_open(first)
+        assert predict(second, "stored before").headers["X-Cache"] == "1/1"
+        assert stored.dbsize() == 1
+    finally:
+        stored.config_set("maxmemory", "0")
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:{port}/0", "redis://:wrong-horse@127.0.0.1:{port}/0"])
@@ -189,9 +234,10 @@ def test_something_else_on_the_port_is_left_alone(start_service: StartService, s
         assert_left_alone(started)
 
 
-def test_foreign_values_are_misses(start_pair: StartPair, client: Redis) -> None:
+def test_foreign_values_are_misses(pair: Pair, stored: Redis) -> None:
     """Whatever stands under our keys, an answer is whole and right."""
-    first, second = start_pair()
+    first, second, client = *pair[:2], stored
+    before, rejected = failures(second), second.metric("valence_redis_values_rejected_total")
     foreign = [
         b"",
         b"junk",
@@ -217,14 +263,18 @@ def test_foreign_values_are_misses(start_pair: StartPair, client: Redis) -> None
     answers = [predict(second, text) for text in texts]
     assert [answer.content for answer in answers] == right
     assert {answer.headers["X-Cache"] for answer in answers} == {"0/1"}
-    assert failures(second) == 0
-    assert second.metric("valence_redis_values_rejected_total") == len(texts) - 1  # but for the list
+    assert failures(second) == before
+    # All but the list.
+    assert second.metric("valence_redis_values_rejected_total") - rejected == len(texts) - 1
 
 
-def test_pods_with_other_keys_believe_nothing_of_each_other(start_pair: StartPair, client: Redis) -> None:
+def test_pods_with_other_keys_believe_nothing_of_each_other(
+    start_service: StartService, redis_server: RedisServer, client: Redis
+) -> None:
     """VALENCE_CACHE_KEY is in every key and in every checksum."""
-    first, second = start_pair(VALENCE_CACHE_KEY="the first one's own")
-    third = start_pair(VALENCE_CACHE_KEY="another one's own")[0]
+    keys = ("the first one's own", "the first one's own", "another one's own")
+    started = [start_service(VALENCE_REDIS_URL=redis_server.url, VALENCE_CACHE_KEY=key) for key in keys]
+    first, second, third = (service.wait_ready() for service in started)
     predict(first, "known to two")
     until(lambda: client.dbsize() == 1, "it is written")
     assert predict(second, "known to two").headers["X-Cache"] == "1/1"
