@@ -49,6 +49,7 @@ class Service:
         self.url = f"http://127.0.0.1:{free_port()}"
         self.metrics_url = f"http://127.0.0.1:{free_port()}/metrics"
         self.log = log
+        self._interrupted = False
         clean = {name: value for name, value in os.environ.items() if not name.startswith("VALENCE_")}
         ours = {"VALENCE_BIND": self.url[7:], "VALENCE_METRICS_BIND": self.metrics_url[7:].removesuffix("/metrics")}
         with log.open("w") as file:
@@ -86,10 +87,15 @@ class Service:
                 return float(value)
         return 0.0
 
-    def stop(self) -> int:
-        """Stop at once, as Ctrl-C does; return the exit status."""
-        if self.process.poll() is None:
+    def interrupt(self) -> None:
+        """Have it stop at once, as Ctrl-C does; a second time would be another signal, and does nothing."""
+        if not self._interrupted and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
+        self._interrupted = True
+
+    def stop(self) -> int:
+        """The same, and return the exit status."""
+        self.interrupt()
         return self.process.wait(START_SECONDS)
 
 
@@ -99,15 +105,19 @@ StartService = Callable[..., Service]
 @pytest.fixture
 def start_service(tmp_path: Path) -> Iterator[StartService]:
     """Start services with settings of their own: `start_service(VALENCE_MAX_TEXTS="2")`; not yet ready."""
+    all_started: list[Service] = []
     with ExitStack() as stack:
 
         def start(*, module: str = "gunicorn", output: int | None = None, **variables: str) -> Service:
             log = tmp_path / f"service-{free_port()}.log"
             started = Service(log, module=module, output=output, **variables)
             stack.callback(started.stop)
+            all_started.append(started)
             return started
 
         yield start
+        for one in all_started:  # together, and then each is waited for
+            one.interrupt()
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ class Traffic:
     def _ask(self, number: int) -> None:
         turn = 0
         with httpx.Client(base_url=self._service.url, timeout=300, trust_env=False) as client:
-            while not self._end.wait(0.005):
+            while not self._end.wait(0.02):
                 turn += 1
                 try:
                     answer = client.post("/predict", json={"text": [f"client {number} turn {turn % 50}"]})
@@ -73,7 +73,7 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.parametrize("count", ["1", "2"])
 def test_reload_loses_nothing(start_service: StartService, count: str) -> None:
-    """SIGHUP replaces the workers; with several, their counts go on."""
+    """SIGHUP replaces the workers; with several, their counts go on. The end, too, is quiet."""
     started = start_service(VALENCE_WORKERS=count, VALENCE_DRAIN_SECONDS="4").wait_ready()
     before = workers(started)
     with Traffic(started) as traffic:
@@ -85,7 +85,9 @@ def test_reload_loses_nothing(start_service: StartService, count: str) -> None:
         assert started.metric(SENT) == traffic.outcomes[200]
     assert started.metric("valence_ready") == 1
     assert started.stop() == 0
-    assert '"level":"error"' not in started.log.read_text()
+    log = started.log.read_text()
+    assert '"level":"error"' not in log
+    assert "Error while closing" not in log  # no socket is closed twice
 
 
 def test_worker_can_be_added_and_taken(start_service: StartService) -> None:
@@ -223,10 +225,3 @@ def test_start_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert "VALENCE_MODEL_DIR" in printed
     assert "\n" not in printed
     assert list(tmp_path.iterdir()) == []
-
-
-def test_stop_is_quiet(start_service: StartService) -> None:
-    """No socket is closed twice."""
-    started = start_service(VALENCE_WORKERS="2").wait_ready()
-    assert started.stop() == 0
-    assert "Error while closing" not in started.log.read_text()
