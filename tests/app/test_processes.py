@@ -83,7 +83,7 @@ def test_reload_loses_nothing(start_service: StartService, count: str) -> None:
     assert set(traffic.outcomes) == {200}
     if count == "2":
         assert started.metric(SENT) == traffic.outcomes[200]
-    assert started.metric("valence_ready") == 1
+    until(lambda: started.metric("valence_ready") == 1, "the last of the new workers is ready, too")
     assert started.stop() == 0
     log = started.log.read_text()
     assert '"level":"error"' not in log
