@@ -63,7 +63,7 @@ lint: $(VENV)/.dev ## Repair what `check` finds, as far as tools can
 # Images of Python often set it; each process of the tests would compile all that it imports of ours.
 test test-manifests test-load test-export checkov e2e: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run all tests but the slower ones: manifests, load, export, containers
-	$(VENV)/bin/pytest --numprocesses 3 --dist loadfile $(addprefix --ignore tests/,k8s observability $(LOAD_TESTS))
+	$(VENV)/bin/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(addprefix --ignore tests/,k8s observability $(LOAD_TESTS))
 test-manifests: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run the tests of manifests, alerts and dashboards
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile tests/k8s tests/observability
 test-load: $(VENV)/.dev $(VENV)/.load $(NATIVE) .venv-mlflow/bin/mlflow redis-server ## Run the tests of load tools, benchmarks and registries

@@ -37,7 +37,7 @@ def slow_request(service: Service, pool: ThreadPoolExecutor) -> Future[httpx.Res
 def test_sigterm_is_announced_before_anything_stops(start_service: StartService) -> None:
     """For the time of the drain `/readyz` says 503, and predictions go on; then the process ends with status 0."""
     started = start_service(VALENCE_DRAIN_SECONDS="3").wait_ready()
-    with httpx.Client(base_url=started.url) as client:
+    with httpx.Client(base_url=started.url, timeout=300) as client:
         assert "Connection" not in client.post("/predict", json={"text": ["good"]}).headers
         started.process.terminate()
         until(lambda: client.get("/readyz").status_code == 503, "/readyz says 503")
@@ -77,7 +77,7 @@ def test_request_under_way_is_answered(
 def test_sigint_stops_without_draining(start_service: StartService, number: int) -> None:
     """With an idle connection open and a drain of five minutes, the process ends now, with status 0, in good order."""
     started = start_service(VALENCE_DRAIN_SECONDS="300").wait_ready()
-    with httpx.Client(base_url=started.url) as client:
+    with httpx.Client(base_url=started.url, timeout=300) as client:
         client.get("/health")
         started.process.send_signal(number)
         assert started.process.wait(200) == 0

@@ -161,7 +161,7 @@ def test_refusals_are_counted_by_reason(start_service: StartService, refusal: st
     started = start_service(VALENCE_THREADS="1", **settings).wait_ready()
     status, name = {"queue_full": (429, "VALENCE_MAX_QUEUE_TOKENS"), "timeout": (504, "VALENCE_TIMEOUT")}[refusal]
     text = "a truly wonderful film " * 100
-    with httpx.Client(base_url=started.url) as client:
+    with httpx.Client(base_url=started.url, timeout=300) as client:
         answers = _overload(client, text, texts=8 if refusal == "queue_full" else 32)
     refused = [answer for answer in answers if answer.status_code != 200]
     assert {answer.status_code for answer in refused} == {status}

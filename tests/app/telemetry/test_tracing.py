@@ -38,6 +38,7 @@ def traced(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iter
         OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url,
         VALENCE_THREADS="1",
         VALENCE_MAX_BATCH_TOKENS="1024",
+        VALENCE_TIMEOUT="300",
         VALENCE_DRAIN_SECONDS="0",
         FASTAPI_OTEL_AUTO_CONFIGURE="true",
     )
