@@ -19,11 +19,10 @@ import structlog
 from app.cpu import ThreadPlan
 from app.model.package import Package
 from app.model.tabular import AnyModel, AnyPackage, checked_model
-from app.scoring.drift import DriftWindow, row_features, text_features
 from app.scoring.memory import MemoryCache
 from app.scoring.queue import InferenceQueue, lower_priority
 from app.scoring.scorer import Scorer
-from app.scoring.served import ServedTexts
+from app.scoring.served import DriftWindow, ServedTexts, row_features, text_features
 from app.scoring.stored import STORED_FORMAT
 from app.settings import Settings
 from app.telemetry.metrics import MODEL_INFO
@@ -52,7 +51,6 @@ class ServedModel:
     """By how much a golden answer differs from that at export, at most."""
     scorer: Scorer
     served: ServedTexts
-    drift: DriftWindow | None
     header: tuple[bytes, bytes]
     """`X-Model: NAME@DIGEST` of its answers."""
     connections: AsyncExitStack
@@ -67,14 +65,14 @@ class ServedModel:
         """Set the gauges that are of the version that answers; once a second, and when it begins to."""
         MODEL_INFO.labels(*self.labels).set(1)
         self.scorer.publish()
-        if self.drift is not None:
-            self.drift.publish()
+        if self.served.drift is not None:
+            self.served.drift.publish()
 
     def retire(self) -> None:
         """Take back the gauges that say that it answers."""
         MODEL_INFO.remove(*self.labels)
-        if self.drift is not None:
-            self.drift.retire()
+        if self.served.drift is not None:
+            self.served.drift.retire()
 
     async def close(self, *, wait_seconds: float = 0) -> None:
         """Let go of everything, when no request asks any more, or so much later."""
@@ -114,7 +112,6 @@ async def load(package: AnyPackage, settings: Settings, plan: ThreadPlan) -> Ser
     # Pods that share a Redis must agree on it: the setting, or else what they all know.
     told = settings.cache_key.get_secret_value() if settings.cache_key else package.digest
     secret = blake2b(told.encode()).digest()
-    drift = _watch_drift(package, settings)
     async with AsyncExitStack() as stack:
         redis = redis_tier(package, settings, secret)
         if redis is not None:
@@ -124,8 +121,7 @@ async def load(package: AnyPackage, settings: Settings, plan: ThreadPlan) -> Ser
             classifier=classifier,
             golden_difference=golden_difference,
             scorer=_scorer(classifier, settings, plan, redis, secret),
-            served=ServedTexts(package.manifest.labels, drift),
-            drift=drift,
+            served=ServedTexts(package.manifest.labels, _watch_drift(package, settings)),
             header=_header(package),
             connections=stack.pop_all(),
         )

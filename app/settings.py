@@ -26,7 +26,7 @@ ORIGIN = r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._-]+(:\d{1,5})?|[a-z][a-z0-9+.-]*://\[
 """As a browser writes it in `Origin` (https://www.rfc-editor.org/rfc/rfc6454#section-6.1), or any."""
 MAX_PORT = 65_536
 MIN_DRIFT_TEXTS = 500
-"""Fewer texts say nothing of drift; app/scoring/drift.py has the reason."""
+"""Fewer texts say nothing of drift; app/scoring/served.py has the reason."""
 BUNDLED_MODEL = Path(__file__).resolve().parent.parent / "models" / "distilbert-sst2-mini"
 
 

@@ -1,4 +1,4 @@
-"""app/scoring/drift.py: the formula, the window and its bounds, and how often chance alone looks like drift."""
+"""app/scoring/served.py: the formula, the window and its bounds, and how often chance alone looks like drift."""
 
 import math
 import random
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from app.model.package import Histogram, Profile
-from app.scoring.drift import MIN_TEXTS, DriftWindow, population_stability_index, row_features
 from app.scoring.memory import Answer
+from app.scoring.served import MIN_TEXTS, DriftWindow, population_stability_index, row_features
 from app.telemetry.metrics import DRIFT
 
 COUNTS = st.lists(st.integers(0, 5_000), min_size=2, max_size=20)
