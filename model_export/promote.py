@@ -15,15 +15,16 @@ from typing import Any
 
 from app.errors import PackageError
 from app.model.package import Package
-from app.model.source import fetch
+from app.model.source import look_up
 from app.settings import SettingsError, read_settings
 from model_export.command import ended
-from model_export.dataset import Columns, read_named
+from model_export.dataset import read_named
 from model_export.errors import ExportError
 from model_export.gates import Gate, alone, compare, measure
 from model_export.labelled import add_columns, read_labelled
 from model_export.progress import note
 from model_export.registry import CANDIDATE, CHAMPION, needed_tracker, refusals
+from model_export.text_table import Columns
 from model_export.tracking import Tracker
 
 MAX_TAG = 4_000
@@ -48,11 +49,11 @@ def _run(options: argparse.Namespace) -> None:
         note(f"models:/{name}/{version} is the champion already")
         return
     cache = read_settings().model_cache_dir
-    package = Package(fetch(f"models:/{name}/{version}", cache))
+    package = Package(look_up(f"models:/{name}/{version}", cache).folder)
     # Names of labels are those of the candidate.
     examples = read_named(options.data, columns, package.manifest.labels) if columns else numbered
     candidate = measure(package.folder, examples)
-    champion = measure(fetch(f"models:/{name}/{before}", cache), examples) if before else None
+    champion = measure(look_up(f"models:/{name}/{before}", cache).folder, examples) if before else None
     texts = [example.text for example in examples]
     gates = compare(champion, candidate, texts) if champion else alone(candidate)
     sys.stdout.write(f"{table(gates)}\n")

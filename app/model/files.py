@@ -37,8 +37,12 @@ def read_json(model: type[_Model], path: Path, missing: str) -> _Model:
     except OSError as exc:
         raise PackageError(f"{missing}: {exc.strerror} ({path.name})") from exc
     except ValidationError as exc:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in exc.errors()[:3])
-        raise PackageError(f"{path} is not a {path.stem} of format {FORMAT}: {faults}") from exc
+        raise PackageError(f"{path} is not a {path.stem} of format {FORMAT}: {faults(exc, 'file')}") from exc
+
+
+def faults(exc: ValidationError, whole: str) -> str:
+    """The first faults, each with its place, which is `whole` where no part of it is wrong."""
+    return "; ".join(f"{'.'.join(map(str, fault['loc'])) or whole}: {fault['msg']}" for fault in exc.errors()[:3])
 
 
 def check_files(folder: Path, files: Mapping[str, FileFacts], names: Sequence[str]) -> None:

@@ -175,6 +175,7 @@ class Package:
         self.folder = folder
         self.manifest = read_json(Manifest, folder / "manifest.json", f"no model package at {folder}")
         files, windows = self.manifest.files, self.manifest.windows
+        self.model_path, self.tokenizer_path = folder / "model.onnx", folder / "tokenizer.json"
         self.weights_path = folder / WEIGHTS if WEIGHTS in files else None
         optional = (WEIGHTS,) if self.weights_path else ()
         check_files(folder, files, ("model.onnx", "tokenizer.json", *optional))
@@ -182,16 +183,6 @@ class Package:
         said = "windows:{}:{}:{}\n".format(*windows) if self.manifest.window_tokens is not None else ""
         self.digest = digest(files, said + "pairs\n" * self.manifest.pairs)
         self.profile = read_profile(folder, files, TEXT_FEATURES, self.manifest.labels)
-
-    @property
-    def model_path(self) -> Path:
-        """The ONNX graph."""
-        return self.folder / "model.onnx"
-
-    @property
-    def tokenizer_path(self) -> Path:
-        """The fast tokenizer."""
-        return self.folder / "tokenizer.json"
 
 
 def read_profile(

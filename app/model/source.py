@@ -55,14 +55,6 @@ _fetched: dict[tuple[str, Path], Fetched] = {}
 """By name and cache, what this process or the one that it was forked from has fetched."""
 
 
-def fetch(name: str, cache: Path) -> Path:
-    """The folder of the package `name`, which is fetched into `cache` unless it is a folder or already there.
-
-    Blocks for up to `FETCH_SECONDS`; several processes may do it at once. Raises PackageError as `look_up` does.
-    """
-    return look_up(name, cache).folder
-
-
 def fetched(name: str, cache: Path, *, anew: bool = False) -> Fetched:
     """As `look_up`, but asks once in the life of this process and of those that it forks, or `anew`.
 
@@ -75,16 +67,17 @@ def fetched(name: str, cache: Path, *, anew: bool = False) -> Fetched:
 
 
 def look_up(name: str, cache: Path) -> Fetched:
-    """Fetch as `fetch` does, and say what came of it.
+    """Where the package `name` lies, which is fetched into `cache` unless it is a folder or already there.
 
-    A source that can't be reached is no fault when the cache holds what the name meant last. Raises PackageError for a
-    name of no kind, one that its source does not know, a package that is not what its manifest says, or no answer.
+    Blocks for up to `FETCH_SECONDS`; several processes may do it at once. A source that can't be reached is no fault
+    when the cache holds what the name meant last. Raises PackageError for a name of no kind, one that its source does
+    not know, a package that is not what its manifest says, or no answer.
     """
     if not name.startswith(SCHEMES) and "://" not in name:
         return Fetched(Path(name))
     names, packages = _folders(cache)
     link = names / quote(name, safe="@")
-    answer = _ask(name, cache)
+    answer = _ask(name, packages)
     if "refused" in answer:
         raise PackageError(f"{name}: {answer['refused']}")
     if reason := answer.get("unreachable"):
@@ -113,12 +106,11 @@ def _folders(cache: Path) -> tuple[Path, Path]:
     return names, packages
 
 
-def _ask(name: str, cache: Path) -> dict[str, str]:
+def _ask(name: str, packages: Path) -> dict[str, str]:
     """Have the package fetched; {"digest": ...}, {"refused": ...} or {"unreachable": ...}.
 
     By what it says and not by its exit status: gunicorn's parent may have taken that.
     """
-    packages = _folders(cache)[1]
     command = [sys.executable, "-m", MODULE, name, str(packages)]
     try:
         process = subprocess.run(  # noqa: S603 - our own module

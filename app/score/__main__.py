@@ -16,7 +16,7 @@ from app.cpu import plan_threads
 from app.errors import PackageError
 from app.model.classifier import GoldenMismatch, checked_classifier
 from app.model.package import Package
-from app.model.source import fetch
+from app.model.source import look_up
 from app.model.tabular import TabularPackage, open_package
 from app.score.bulk import CHUNK_ROWS, BulkScorer
 from app.score.journal import BadJournal, Journal, open_journal
@@ -67,7 +67,7 @@ def _failed(message: str) -> int:
 
 def _package(settings: Settings) -> Package:
     """What scores single texts. Raises PackageError for a package that does not."""
-    package = open_package(fetch(settings.model_dir, settings.model_cache_dir))
+    package = open_package(look_up(settings.model_dir, settings.model_cache_dir).folder)
     if isinstance(package, TabularPackage):
         raise PackageError(
             f"{settings.model_dir} takes rows of a table (VALENCE_MODEL_DIR), and a column of texts is scored here: "

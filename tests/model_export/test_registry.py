@@ -18,7 +18,7 @@ import onnx
 
 from app.model.classifier import Classifier
 from app.model.package import Package
-from app.model.source import fetch
+from app.model.source import look_up
 from model_export.__main__ import main
 from model_export.package import fingerprint, write_json
 from tests.mlflow_server import MlflowServer, running
@@ -95,7 +95,7 @@ def test_export_registers_a_version_that_says_what_it_is(
     assert [column.type.name for column in found.signature.inputs] == ["string"]
     assert found.signature.outputs.input_names() == ["label", "score", "NEGATIVE", "POSITIVE"]
     assert found.saved_input_example_info["type"] == "dataframe"
-    assert Package(fetch("models:/exported@candidate", tmp_path / "cache")).digest == Package(output).digest
+    assert Package(look_up("models:/exported@candidate", tmp_path / "cache").folder).digest == Package(output).digest
 
 
 SCORE = """

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from safetensors import SafetensorError, safe_open
 
+from app.model.files import faults
 from app.model.package import WEIGHTS, Package
 
 Int8Array = npt.NDArray[np.int8]
@@ -85,8 +86,7 @@ class Weights:
         except (OSError, SafetensorError) as exc:
             raise Unsupported(f"{path} can't be read: {exc}") from exc
         except ValidationError as exc:
-            faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'network'}: {e['msg']}" for e in exc.errors()[:3])
-            raise Unsupported(f"{path.name} holds no network that the kernel has: {faults}") from exc
+            raise Unsupported(f"{path.name} holds no network that the kernel has: {faults(exc, 'network')}") from exc
         _check_widths(self.network)
 
     @classmethod

@@ -18,7 +18,7 @@ import mlflow
 
 from app.errors import PackageError
 from app.model.package import Package
-from app.model.source import KEPT_PACKAGES, fetch, look_up
+from app.model.source import KEPT_PACKAGES, look_up
 from tests.conftest import GUNICORN, ROOT, Service, free_port, until
 from tests.mlflow_server import IMPATIENT, MlflowServer, publish, running
 
@@ -115,7 +115,7 @@ def test_several_processes_may_fetch_at_once(client: Any, tmp_path: Path) -> Non
     """Both get the same whole package, and leave nothing else."""
     assert client
     with ThreadPoolExecutor(2) as pool:
-        folders = list(pool.map(lambda _: fetch("models:/sentiment/2", tmp_path), range(2)))
+        folders = list(pool.map(lambda _: look_up("models:/sentiment/2", tmp_path).folder, range(2)))
     assert len(set(folders)) == 1
     assert Package(folders[0]).manifest.name == "successor"
     assert list((tmp_path / "packages").iterdir()) == [folders[0]]
@@ -133,7 +133,7 @@ def test_cache_keeps_a_bounded_number_of_packages(client: Any, tmp_path: Path) -
         (tmp_path / "names" / f"name{age}").symlink_to(Path("..", "packages", folder.name))
     (tmp_path / "packages" / ".abandoned.tmp").mkdir()
     os.utime(tmp_path / "packages" / ".abandoned.tmp", (0, 0))
-    found = fetch("models:/sentiment/1", tmp_path).name
+    found = look_up("models:/sentiment/1", tmp_path).folder.name
     kept = {f"package{age}" for age in range(2, KEPT_PACKAGES + 1)}
     assert {path.name for path in (tmp_path / "packages").iterdir()} == kept | {found}
     names = {path.name for path in (tmp_path / "names").iterdir()}
@@ -146,17 +146,17 @@ def test_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(PackageError, match=f"^{NAME}: mlflow-skinny is missing: install the extra `registry`"):
-        fetch(NAME, tmp_path / "cache")
+        look_up(NAME, tmp_path / "cache")
 
 
 def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """With its variable, before anything is fetched."""
     (tmp_path / "file").touch()
     with pytest.raises(PackageError, match=r"^VALENCE_MODEL_CACHE_DIR='.*/file' can't be written: "):
-        fetch(NAME, tmp_path / "file")
+        look_up(NAME, tmp_path / "file")
 
 
 def test_folder_needs_no_cache(tmp_path: Path) -> None:
     """It is itself, even where there is none: who reads it says so."""
-    assert fetch("some/folder", tmp_path / "cache") == Path("some/folder")
+    assert look_up("some/folder", tmp_path / "cache").folder == Path("some/folder")
     assert not (tmp_path / "cache").exists()
