@@ -138,24 +138,20 @@ def give_back_memory() -> None:
 
 def cpu_flags(proc: Path = PROC) -> list[str]:
     """Those of `RELEVANT_FLAGS` that this CPU has; empty where the system does not tell."""
-    try:
-        text = (proc / "cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return []
-    for line in text.splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            present = set(value.split())
-            return [flag for flag in RELEVANT_FLAGS if flag in present]
-    return []
+    present = set(_cpuinfo(proc, "flags", "Features").split())
+    return [flag for flag in RELEVANT_FLAGS if flag in present]
 
 
 def cpu_name(proc: Path = PROC) -> str:
     """The CPU's model name, or its architecture where there is none."""
+    return _cpuinfo(proc, "model name") or platform.machine()
+
+
+def _cpuinfo(proc: Path, *names: str) -> str:
+    """What the first line with one of these names says; empty without one."""
     try:
-        for line in (proc / "cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        text = (proc / "cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        pass
-    return platform.machine()
+        return ""
+    lines = (line.partition(":") for line in text.splitlines())
+    return next((value.strip() for name, _, value in lines if name.strip() in names), "")

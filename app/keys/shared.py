@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import structlog
 
 from app.keys.account import DAY_SECONDS, Account
-from app.scoring.redis import CONNECT_SECONDS, RedisClient
+from app.scoring.redis import CONNECT_SECONDS, RedisClient, reason
 
 CALL_SECONDS = 0.5
 ACCOUNTS_PER_CALL = 100
@@ -45,7 +45,7 @@ class SharedUsage:
         except Exception as exc:
             self._connected, totals = False, {}
             if not self._failing:
-                log.warning("usage_not_shared", error=f"{type(exc).__name__}: {exc}"[:200])
+                log.warning("usage_not_shared", error=reason(exc))
         if self._failing and self._connected:
             log.info("usage_shared_again")
         self._failing, self._totals = not self._connected, totals

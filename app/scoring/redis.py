@@ -177,3 +177,8 @@ class RedisClient:
         await self._client.aclose()
         if self._sentinel is not None:
             await self._sentinel.aclose()
+
+
+def reason(exc: Exception) -> str:
+    """What failed, for the log."""
+    return f"{type(exc).__name__}: {exc}"[:200]  # redis-py tells all it knows of each sentinel

@@ -14,7 +14,7 @@ from typing import Any, Self
 import structlog
 
 from app.scoring.memory import Answer, jittered
-from app.scoring.redis import CONNECT_SECONDS, Calls, RedisClient
+from app.scoring.redis import CONNECT_SECONDS, Calls, RedisClient, reason
 from app.scoring.stored import StoredAnswers
 from app.telemetry.metrics import (
     REDIS_DROPPED,
@@ -177,7 +177,7 @@ class RedisTier:
         REDIS_SENT.inc(sum(len(key) + len(value) for key, value, _ in sets))
         if refusals:  # memory full, a read-only replica: that says nothing against reading
             REDIS_DROPPED.inc(len(refusals))
-            self._refused("set", _reason(refusals[0]))
+            self._refused("set", reason(refusals[0]))
 
     async def _connect(self) -> None:
         """Have the connections that look-ups and writes need, in a time of their own."""
@@ -195,7 +195,7 @@ class RedisTier:
             self._failures += 1
             REDIS_ERRORS.labels(operation).inc()
             if self._failures >= FAILURES_TO_OPEN and not self.open:
-                self._open(operation, _reason(exc))
+                self._open(operation, reason(exc))
             return False
         return True
 
@@ -226,12 +226,8 @@ class RedisTier:
                 self.open = False
             except Exception as exc:
                 self._connected = False
-                if error != (error := _reason(exc)):
+                if error != (error := reason(exc)):
                     log.warning("redis_still_fails", error=error)
         self._failures = 0
         REDIS_OPEN.set(0)
         log.info("redis_breaker_closed")
-
-
-def _reason(exc: Exception) -> str:
-    return f"{type(exc).__name__}: {exc}"[:200]  # redis-py tells all it knows of each sentinel
