@@ -60,8 +60,8 @@ def _run(options: argparse.Namespace) -> None:
     with staging(options.output) as stage:
         source = fetch(options.model, options.revision)
         # torch and transformers take seconds to import: a mistyped argument should not have to wait for them.
-        from model_export.dataset import Columns  # noqa: PLC0415
         from model_export.pipeline import Request, build  # noqa: PLC0415
+        from model_export.text_table import Columns  # noqa: PLC0415
 
         request = Request(
             output=options.output,

@@ -1,31 +1,22 @@
-"""Labelled texts of one's own for fine-tuning: tables with named columns, one label a text or several, a dev split."""
+"""Labelled texts of one's own for fine-tuning: numbered labels, one a text or several, and a dev split."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from model_export.errors import ExportError
 from model_export.labelled import Example, read_labelled
 from model_export.progress import note
+from model_export.text_table import Columns, Row, read_rows, shown
 from model_export.treebank import hold_out
 
 MIN_ROWS = 20
 MAX_LABELS = 1_000
-SEPARATOR = ";"
-"""Between the labels of one text."""
 TREEBANK_LABELS = ("NEGATIVE", "POSITIVE")
-READERS = {
-    ".csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False),
-    ".tsv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False, sep="\t"),
-    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False),
-    ".parquet": pd.read_parquet,
-}
-_SHOWN_CHARACTERS, _SHOWN_LABELS = 60, 10
+_SHOWN_LABELS = 10
 
 
 @dataclass(frozen=True)
@@ -45,23 +36,6 @@ class Dataset:
     dev: list[LabelledText]
     held_out: list[LabelledText] = field(default_factory=list)
     multi_label: bool = False
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of the columns to read, and whether that of the labels holds several, separated by `;`."""
-
-    text: str
-    label: str
-    multi_label: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """A text and the names of its labels."""
-
-    text: str
-    names: tuple[str, ...]
 
 
 def load(data: Path, dev: Path | None, columns: Columns, dev_share: float, seed: int) -> Dataset:
@@ -93,21 +67,6 @@ def load_treebank(data: Path, dev: Path, held_out_share: float, seed: int) -> Da
     return Dataset(TREEBANK_LABELS, training, held, held_out)
 
 
-def read_rows(path: Path, columns: Columns) -> list[Row]:
-    """The texts with the names of their labels. Raises ExportError that names the file and what is wrong with it."""
-    table = _read_table(path)
-    for column in (columns.text, columns.label):
-        if column not in table.columns:
-            raise ExportError(f"{path} has no column {column!r}; it has {', '.join(map(str, table.columns))}")
-    if not isinstance(table.index, pd.RangeIndex):  # pandas takes what the header does not name for an index
-        raise ExportError(f"{path}: its rows have more fields than the header has names")
-    cells = zip(table[columns.text], table[columns.label], strict=True)
-    rows = [_row(text, label, columns, f"{path}, row {number}") for number, (text, label) in enumerate(cells, start=1)]
-    if path.suffix.lower() == ".tsv":
-        _check_quotes(rows, path)
-    return rows
-
-
 def read_named(path: Path, columns: Columns, labels: Sequence[str]) -> list[LabelledText]:
     """The texts of a table, each with the indices of its labels in `labels`, those of a model.
 
@@ -118,9 +77,7 @@ def read_named(path: Path, columns: Columns, labels: Sequence[str]) -> list[Labe
         raise ExportError(f"{path} has no rows")
     for place, row in enumerate(rows, start=1):
         if unknown := [name for name in row.names if name not in labels]:
-            raise ExportError(
-                f"{path}, row {place}: the model has no label {_shown(unknown[0])}, but {_listed(labels)}"
-            )
+            raise ExportError(f"{path}, row {place}: the model has no label {shown(unknown[0])}, but {_listed(labels)}")
     return numbered(rows, labels)
 
 
@@ -135,7 +92,7 @@ def labels_of(rows: Sequence[Row], path: Path) -> tuple[str, ...]:
     most = min(MAX_LABELS, len(rows) // 2)
     if len(labels) > most:
         raise ExportError(
-            f"{path} has {len(labels)} different labels in {len(rows)} rows, such as {_shown(labels[0])}, and at most "
+            f"{path} has {len(labels)} different labels in {len(rows)} rows, such as {shown(labels[0])}, and at most "
             f"{most} can be learned from them; is it the right column?"
         )
     return labels
@@ -177,10 +134,10 @@ def check_dev(dev: Sequence[Row], labels: Sequence[str], training: set[str], pat
         unknown = [name for name in row.names if name not in labels]
         if unknown:
             raise ExportError(
-                f"{path}, row {number}: label {_shown(unknown[0])} is not one of {data}: {_listed(labels)}"
+                f"{path}, row {number}: label {shown(unknown[0])} is not one of {data}: {_listed(labels)}"
             )
         if row.text in training:
-            raise ExportError(f"{path}, row {number}: the text is in {data} too: {_shown(row.text)}")
+            raise ExportError(f"{path}, row {number}: the text is in {data} too: {shown(row.text)}")
     if len({row.names for row in dev}) == 1:
         raise ExportError(f"{path} has one label only; it cannot show whether anything was learned")
 
@@ -189,50 +146,6 @@ def numbered(rows: Sequence[Row], labels: Sequence[str]) -> list[LabelledText]:
     """The same rows with the labels' indices."""
     number = {label: index for index, label in enumerate(labels)}
     return [LabelledText(row.text, tuple(sorted(number[name] for name in row.names))) for row in rows]
-
-
-def _read_table(path: Path) -> Any:
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise ExportError(f"{path}: unknown format; name a file that ends in {', '.join(READERS)}")
-    try:
-        return reader(path)
-    except (OSError, ValueError) as exc:  # broken encodings and pandas' and Arrow's parser errors are ValueErrors
-        raise ExportError(f"{path} cannot be read: {str(exc).partition(chr(10))[0]}") from exc
-
-
-def _check_quotes(rows: Sequence[Row], path: Path) -> None:
-    """A field that begins with a quotation mark ends at the next one, rows later: that is no text of anyone's."""
-    for number, row in enumerate(rows, start=1):
-        if "\t" in row.text and "\n" in row.text:
-            raise ExportError(
-                f"{path}, row {number}: a quotation mark at the beginning of a text has several rows taken for one: "
-                f"{_shown(row.text)}; quote all texts, as pandas does"
-            )
-
-
-def _row(text: object, label: object, columns: Columns, place: str) -> Row:
-    names = _names(label)
-    if _is_empty(text) or not str(text).strip():
-        raise ExportError(f"{place}: column {columns.text!r} is empty")
-    if not columns.multi_label:
-        if not names:
-            raise ExportError(f"{place}: column {columns.label!r} is empty")
-        if len(names) > 1 or SEPARATOR in str(label):
-            raise ExportError(f"{place}: several labels, {_shown(str(label))}; --multi-label learns them all")
-    return Row(str(text).strip(), names)
-
-
-def _names(label: object) -> tuple[str, ...]:
-    """The names in a cell, which JSON lines and Parquet may have as a list; in the order of their first appearance."""
-    if _is_empty(label):
-        return ()
-    parts = str(label).split(SEPARATOR) if pd.api.types.is_scalar(label) else map(str, list(label))  # type: ignore[call-overload]
-    return tuple(dict.fromkeys(stripped for part in parts if (stripped := part.strip())))
-
-
-def _is_empty(value: object) -> bool:
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _unique(rows: Sequence[Row], path: Path) -> list[Row]:
@@ -259,7 +172,3 @@ def _treebank_rows(examples: Sequence[Example], path: Path) -> list[Row]:
 
 def _listed(labels: Sequence[str]) -> str:
     return ", ".join(labels[:_SHOWN_LABELS]) + (", ..." if len(labels) > _SHOWN_LABELS else "")
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}...")

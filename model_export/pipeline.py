@@ -19,7 +19,7 @@ from model_export import (
     weights,
 )
 from model_export.checkpoint import Checkpoint
-from model_export.dataset import Columns, LabelledText, read_named
+from model_export.dataset import LabelledText, read_named
 from model_export.labelled import Example
 from model_export.licence import read_licence
 from model_export.optimise import optimise
@@ -30,6 +30,7 @@ from model_export.quantise import quantise
 from model_export.reference import CheckpointScorer
 from model_export.scores import PackageScorer
 from model_export.source import Source
+from model_export.text_table import Columns
 from model_export.texts import verification_texts
 from model_export.windows import Windows
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import get_args
 
 from model_export.command import ended
-from model_export.dataset import SEPARATOR, Columns
 from model_export.errors import ExportError
 from model_export.finetune.recipe import ClassWeights, Recipe
 from model_export.finetune.run import Request, run
 from model_export.progress import note
+from model_export.text_table import SEPARATOR, Columns
 from model_export.tracking import of_checkpoint, tracker
 
 MOST = 10_000

@@ -8,7 +8,7 @@ from typing import Any
 
 from model_export.calibrate import MIN_TEXTS, TRAINING, Calibration, scale, targets_of
 from model_export.checkpoint import Checkpoint, silence
-from model_export.dataset import Columns, Dataset, LabelledText, load, load_treebank
+from model_export.dataset import Dataset, LabelledText, load, load_treebank
 from model_export.errors import ExportError
 from model_export.finetune import report
 from model_export.finetune.fit import Fit, chosen_of, logits, train
@@ -21,6 +21,7 @@ from model_export.package import digest, publish, staging
 from model_export.precision import has_bfloat16
 from model_export.progress import note
 from model_export.scores import Activation, activate
+from model_export.text_table import Columns
 from model_export.tracking import flat
 from model_export.versions import tool_versions
 

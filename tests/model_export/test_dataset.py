@@ -7,8 +7,9 @@ import pytest
 pytest.importorskip("torch", reason="the export group is not installed: make test-export")
 import pandas as pd
 
-from model_export.dataset import Columns, load, load_treebank, read_named
+from model_export.dataset import load, load_treebank, read_named
 from model_export.errors import ExportError
+from model_export.text_table import Columns
 
 COLUMNS = Columns("review", "mood")
 SEVERAL = Columns("review", "mood", multi_label=True)

@@ -19,12 +19,12 @@ from transformers import AutoModelForSequenceClassification
 
 from model_export.__main__ import main as export
 from model_export.checkpoint import load
-from model_export.dataset import Columns, read_rows
 from model_export.finetune.__main__ import main
 from model_export.finetune.recipe import Recipe
 from model_export.labelled import read_labelled
 from model_export.package import digest
 from model_export.reference import CheckpointScorer
+from model_export.text_table import Columns, read_rows
 from tests.conftest import ROOT, StartService
 from tests.model_export.finetune.tables import mixed_moods, moods, options
 
