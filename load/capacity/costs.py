@@ -10,8 +10,10 @@ off by more than a fifth.
 
 import argparse
 import json
+import os
 import random
 import re
+import shutil
 import sys
 import time
 import urllib.request
@@ -20,8 +22,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from redis import Redis
+
 from load.capacity.plan import Costs, read_costs
-from load.capacity.service import Service, process_seconds, redis
+from load.capacity.service import Service
+from load.programs import ProcessError, redis_server, run_program
 
 WORDS = (
     "the",
@@ -122,27 +127,33 @@ def measure(seconds: float) -> tuple[Costs, list[str]]:
     costs = replace(Costs(), request_us=request_us, miss_us=miss_us, token_us=token_us)
     lines = [f"a hit in memory         {request_us:7.0f} us"]
     lines += [f"a miss of {tokens:5.0f} tokens  {added + request_us:7.0f} us" for tokens, added in points]
-    with redis() as server:
-        if server is None:
-            return costs, [*lines, "redis-server is not installed: its costs are the defaults"]
-        costs = measure_redis(server, costs, seconds)
+    program = shutil.which("redis-server")
+    if program is None:
+        return costs, [*lines, "redis-server is not installed: its costs are the defaults"]
+    with redis_server(program, frozenset(os.sched_getaffinity(0))) as url:
+        costs = measure_redis(url, costs, seconds)
     lines.append(
         f"a hit from Redis        {costs.request_us + costs.redis_us:7.0f} us, and {costs.redis_server_us:.0f} of Redis"
     )
     return costs, lines
 
 
-def measure_redis(server: tuple[str, int], costs: Costs, seconds: float) -> Costs:
+def measure_redis(url: str, costs: Costs, seconds: float) -> Costs:
     """With what a hit from Redis adds in the pod, and takes in Redis: there at a full load, where its limit is."""
-    url, process = server
-    with Service(VALENCE_REDIS_URL=url, VALENCE_CACHE_MAX_ENTRIES="0") as service:
+    with Service(VALENCE_REDIS_URL=url, VALENCE_CACHE_MAX_ENTRIES="0") as service, Redis.from_url(url) as redis:
         drive(service, repeated, 1, CLIENTS)
         few = drive(service, repeated, seconds, CLIENTS)
-        before = process_seconds(process)
+        before = redis_cpu_seconds(redis)
         many = drive(service, repeated, seconds, CLIENTS * 8)
-        redis_seconds = process_seconds(process) - before
+        redis_seconds = redis_cpu_seconds(redis) - before
     here = few.cpu_seconds / few.requests * 1e6 - costs.request_us
     return replace(costs, redis_us=max(0.0, here), redis_server_us=redis_seconds / many.requests * 1e6)
+
+
+def redis_cpu_seconds(redis: Redis) -> float:
+    """User and system time of the server so far."""
+    used = redis.info("cpu")
+    return float(used["used_cpu_user"] + used["used_cpu_sys"])
 
 
 def check_own_mix(costs: Costs, seconds: float, clients: int) -> tuple[float, float]:
@@ -184,21 +195,32 @@ def straight_line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and check, or only check; 1 when the prediction is off."""
     options = _parser().parse_args(arguments)
-    if options.check:
-        before = read_counts(options.check)
-        time.sleep(options.seconds)
-        done = read_counts(options.check).since(before)
-        predicted, measured = predicted_seconds(done, read_costs(options.costs)), done.cpu_seconds
-    else:
-        costs, lines = measure(options.seconds)
-        sys.stdout.write("\n".join([*lines, ""]))
-        predicted, measured = check_own_mix(costs, options.seconds * 2, options.clients)
-        if options.output:
-            options.output.parent.mkdir(parents=True, exist_ok=True)
-            options.output.write_text(json.dumps({"costs": asdict(costs)}, indent=1) + "\n", encoding="utf-8")
+    try:
+        predicted, measured = _check_other(options) if options.check else _measure(options)
+    except ProcessError as exc:
+        sys.exit(f"error: {exc}")
     off = predicted / measured - 1 if measured else float("inf")
     sys.stdout.write(f"CPU predicted {predicted:.2f} s, measured {measured:.2f} s: {off:+.0%}\n")
     return int(abs(off) > WITHIN)
+
+
+def _check_other(options: argparse.Namespace) -> tuple[float, float]:
+    """(predicted, measured) CPU seconds of a service that is under load already."""
+    before = read_counts(options.check)
+    time.sleep(options.seconds)
+    done = read_counts(options.check).since(before)
+    return predicted_seconds(done, read_costs(options.costs)), done.cpu_seconds
+
+
+def _measure(options: argparse.Namespace) -> tuple[float, float]:
+    """The same of a service of our own, by costs that are measured, shown and written before."""
+    costs, lines = measure(options.seconds)
+    sys.stdout.write("\n".join([*lines, ""]))
+    found = check_own_mix(costs, options.seconds * 2, options.clients)
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps({"costs": asdict(costs)}, indent=1) + "\n", encoding="utf-8")
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -214,4 +236,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)
