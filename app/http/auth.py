@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import AppError, Unauthorized
 from app.http.observe import PATH, Exchange
-from app.http.protocols.inference import sentences
+from app.http.protocols.inference import one_sentence
 from app.http.protocols.tei import tei_error
 from app.http.refusals import refused
 from app.keys.account import Account
@@ -76,7 +76,7 @@ def body_of(exc: AppError, path: str) -> dict[str, Any] | None:
     """
     if path in ("/info", PATH):
         return tei_error(exc) | ({"detail": exc.details} if path == PATH else {})
-    return {"error": sentences(exc)} if path == "/" or path.startswith("/v2") else None
+    return one_sentence(exc) if path == "/" or path.startswith("/v2") else None
 
 
 def is_open(scope: Scope) -> bool:

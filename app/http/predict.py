@@ -21,6 +21,7 @@ from app.http.compression import PACKED_FROM_BYTES, PACKED_HEADERS, packed, unpa
 from app.http.observe import PATH, Exchange
 from app.http.protocols.inference import Header, InferenceProtocol
 from app.http.protocols.spoken import Spoken
+from app.http.refusals import refused
 from app.http.schemas import MAX_FAULTS, detail
 from app.lifecycle import Lifecycle
 from app.scoring.memory import Answer
@@ -72,10 +73,10 @@ class Predict:
                 await while_client_waits(model.scorer.ask_model(scored), receive)
             answers = [scored.answers[key] for key in scored.keys]
             if request.truncation == "error":
-                refuse_truncated(answers, model.scorer.longest_text)
+                refuse_truncated(answers, model.classifier.encoder.longest)
         except AppError as refusal:
             exchange.span.set_attribute("valence.rejected", refusal.reason)
-            await protocol.refused(refusal)(scope, receive, send)
+            await refused(refusal, protocol.error(refusal))(scope, receive, send)
             return
         began = perf_counter()
         model.served.add(scored.keys, answers, protocol.name, request.text)

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from app.errors import ErrorDetail, InvalidRequest
+from app.errors import ErrorDetail, InvalidRequest, TooLarge
 from app.model.tokenizer import Pair, Truncation
 
 EXAMPLE_REQUEST: JsonDict = {"text": ["I hate you.", "I love you."]}
@@ -177,6 +177,12 @@ def _described(error: ErrorDetails) -> ErrorDetail:
 def detail(kind: str, loc: Sequence[str | int], msg: str) -> ErrorDetail:
     """One fault of a body."""
     return {"type": kind, "loc": ["body", *loc], "msg": msg}
+
+
+def refuse_many(count: int, most: int, loc: Sequence[str], what: str = "texts") -> None:
+    """Raises TooLarge for more texts than the limit, whatever else is wrong with them."""
+    if count > most:
+        raise TooLarge(f"{count} {what} exceed the limit of {most} (VALENCE_MAX_TEXTS)", loc=["body", *loc])
 
 
 def refuse_twice(body: bytes, where: str = "") -> None:

@@ -123,16 +123,12 @@ class TabularPackage:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.model_path = folder / "model.onnx"
         self.manifest = read_json(TabularManifest, folder / "manifest.json", f"no model package at {folder}")
         check_files(folder, self.manifest.files, ["model.onnx"])
         self.digest = digest(self.manifest.files)
         watched = {*self.manifest.names, *OUTPUTS[self.manifest.task]}
         self.profile = read_profile(folder, self.manifest.files, watched, self.manifest.labels)
-
-    @property
-    def model_path(self) -> Path:
-        """The ONNX graph."""
-        return self.folder / "model.onnx"
 
 
 AnyManifest = Manifest | TabularManifest
@@ -157,6 +153,10 @@ class Row(tuple[float, ...]):
     def encode(self) -> bytes:
         """What tells rows apart, as a text's own `encode`: float64 values, one after the other; -0.0 is 0.0."""
         return struct.pack(f"<{len(self)}d", *[value + 0.0 for value in self])
+
+
+Item = str | Row
+"""What is scored; `encode` gives what tells it from others."""
 
 
 class RowEncoder:

@@ -1,4 +1,4 @@
-"""Texts -> answers: what is cached, then one inference for each text that is not. Knows no HTTP.
+"""Texts, or rows of a table -> answers: what is cached, then one inference for each that is not. Knows no HTTP.
 
 Single flight: however many requests wait for the same unknown text, it is scored once. A request that gives up does not
 cancel the others; when the last one has given up, the text leaves the queue.
@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.errors import TimedOut
+from app.model.tabular import Item
 from app.model.tokenizer import Tokens, Truncation
 from app.scoring.memory import Answer, MemoryCache
 from app.scoring.queue import InferenceQueue, Job
@@ -39,26 +40,13 @@ CHARACTERS_PER_TOKEN = 8
 be most of the work in an overload."""
 
 
-class Item(Protocol):
-    """What is scored: a text, or a row of a table, which is called a text below, too."""
-
-    def encode(self) -> bytes:
-        """What tells it from others."""
-        ...
-
-    def __len__(self) -> int: ...
-
-
 class ItemEncoder(Protocol):
     """Makes of one item what the model takes; its cost in the queue is that many tokens, at most `max_tokens`."""
 
     max_tokens: int
-    longest: int
-    """Tokens of the longest item that is not cut."""
 
     def encode(self, item: Any, truncation: Truncation, /) -> Tokens:
         """In any thread."""
-        ...
 
 
 @dataclass(slots=True)
@@ -113,11 +101,6 @@ class Scorer:
         """How many ask Redis or the model; between the two one isn't counted, but the loop does nothing else then."""
         # Tokenising has a thread of its own: behind inferences it would wait for the texts it is to feed them.
         self._tokenising = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
-
-    @property
-    def longest_text(self) -> int:
-        """Tokens of the longest text that is not cut, special ones included."""
-        return self._encoder.longest
 
     def stop(self) -> None:
         """Drop what waits."""

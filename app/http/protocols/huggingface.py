@@ -6,23 +6,22 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, Strict
-from starlette.responses import Response
 
-from app.errors import AppError, InvalidRequest
+from app.errors import InvalidRequest
 from app.http.protocols.inference import (
     JSON_TYPE,
     Function,
     Header,
+    InferenceProtocol,
     Respond,
     inlined,
     label_scores,
+    one_sentence,
     refusals,
-    sentences,
     texts_of,
 )
 from app.http.protocols.native import checked
 from app.http.protocols.tei import inputs_schema
-from app.http.refusals import refused
 from app.http.schemas import MAX_TOP_K, LabelScore, PredictRequest, detail, read
 from app.model.tabular import AnyManifest
 from app.scoring.memory import Answer
@@ -68,7 +67,7 @@ class HuggingFaceError(BaseModel):
     error: str
 
 
-class HuggingFace:
+class HuggingFace(InferenceProtocol):
     """`POST /`."""
 
     name = "huggingface"
@@ -92,9 +91,7 @@ class HuggingFace:
 
         return request, respond
 
-    def refused(self, exc: AppError) -> Response:
-        """One sentence."""
-        return refused(exc, {"error": sentences(exc)})
+    error = staticmethod(one_sentence)
 
 
 def listed(inputs: str | dict[str, Any] | list[Any]) -> str | list[Any]:

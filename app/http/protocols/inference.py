@@ -9,15 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
-from starlette.responses import Response
 
 from app.errors import AppError, InvalidRequest
 from app.http.schemas import ONE_TEXT, PredictRequest
 from app.model.classifier import SCORE_DIGITS
-from app.model.tabular import AnyManifest
+from app.model.tabular import AnyManifest, Item
 from app.model.tokenizer import Truncation
 from app.scoring.memory import Answer
-from app.scoring.scorer import Item
 
 Function = Literal["softmax", "sigmoid", "none"]
 """What makes scores of logits; `none` leaves them as they are."""
@@ -73,11 +71,10 @@ class InferenceProtocol(Protocol):
 
     def parse(self, body: bytes, headers: Mapping[bytes, bytes]) -> tuple[Asked, Respond]:
         """What is asked for, and what writes its answer. Raises InvalidRequest or TooLarge."""
-        ...
 
-    def refused(self, exc: AppError) -> Response:
-        """The refusal in this protocol's shape, counted by its reason."""
-        ...
+    def error(self, _: AppError, /) -> dict[str, Any] | None:
+        """The body of a refusal in this protocol's shape; None: our own."""
+        return None
 
 
 def refusals(shape: Any) -> dict[int | str, dict[str, Any]]:
@@ -90,7 +87,7 @@ def refusals(shape: Any) -> dict[int | str, dict[str, Any]]:
 
 
 def label_scores(
-    names: Sequence[str], answer: Answer, top_k: int | None, function: Function | None
+    names: Sequence[str], answer: Answer, top_k: int | None = None, function: Function | None = None
 ) -> list[dict[str, Any]]:
     """The labels of one text with their scores, highest first; by the model's own function where none is given."""
     scores = answer.scores if function is None else apply(function, logits(answer))
@@ -165,8 +162,13 @@ def inlined(model: type[BaseModel]) -> dict[str, Any]:
     return inlined_schema
 
 
+def one_sentence(exc: AppError) -> dict[str, Any]:
+    """A refusal for protocols whose errors are one string."""
+    return {"error": sentences(exc)}
+
+
 def sentences(exc: AppError) -> str:
-    """A refusal in one line, for protocols whose errors are one string."""
+    """A refusal in one line."""
     return "; ".join(": ".join([*_place(detail["loc"]), detail["msg"]]) for detail in exc.details)
 
 

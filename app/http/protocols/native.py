@@ -7,13 +7,10 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 from pydantic_core import from_json
-from starlette.responses import Response
 
-from app.errors import AppError, TooLarge
 from app.http.observe import PATH
-from app.http.protocols.inference import JSON_TYPE, Header, Respond, chosen_scores
-from app.http.refusals import refused
-from app.http.schemas import PredictRequest, invalid, refuse_twice
+from app.http.protocols.inference import JSON_TYPE, Header, InferenceProtocol, Respond, chosen_scores
+from app.http.schemas import PredictRequest, invalid, refuse_many, refuse_twice
 from app.model.tabular import AnyManifest
 from app.scoring.memory import Answer
 
@@ -22,7 +19,7 @@ KEY, ESCAPED_E, ESCAPED_T_OR_X = b'"text"', b"\\u0065", b"\\u007"
 JSON_HEADERS = (JSON_TYPE,)
 
 
-class Native:
+class Native(InferenceProtocol):
     """`POST /predict`."""
 
     name = "valence"
@@ -41,16 +38,12 @@ class Native:
         except ValidationError as exc:
             refusal = invalid(exc, body)
             if refusal.details[0]["type"] not in ("json_invalid", "byte_order_mark"):
-                refuse_many(from_json(body), self._schema.max_texts)
+                _refuse_many(from_json(body), self._schema.max_texts)
             raise refusal from exc
         plain = len(request.model_fields_set) == 1
         if not plain or body.count(KEY) != 1 or ESCAPED_E in body or ESCAPED_T_OR_X in body:  # then look closer
             refuse_twice(body)
         return request, every_label if plain else partial(chosen, request)
-
-    def refused(self, exc: AppError) -> Response:
-        """The one shape of our errors."""
-        return refused(exc)
 
 
 def every_label(answers: Sequence[Answer], manifest: AnyManifest) -> tuple[bytes, Sequence[Header]]:
@@ -74,13 +67,11 @@ def checked(schema: type[PredictRequest], texts: list[Any], **options: Any) -> P
     try:
         return schema.model_validate(value)
     except ValidationError as exc:
-        refuse_many(value, schema.max_texts)
+        _refuse_many(value, schema.max_texts)
         raise invalid(exc) from exc
 
 
-def refuse_many(value: Any, max_texts: int) -> None:
-    """Raises TooLarge for too many texts, whatever else is wrong with them."""
+def _refuse_many(value: Any, max_texts: int) -> None:
     texts = value.get("text") if isinstance(value, dict) else None
-    if isinstance(texts, list) and len(texts) > max_texts:
-        msg = f"{len(texts)} texts exceed the limit of {max_texts} (VALENCE_MAX_TEXTS)"
-        raise TooLarge(msg, loc=["body", "text"])
+    if isinstance(texts, list):
+        refuse_many(len(texts), max_texts, ["text"])

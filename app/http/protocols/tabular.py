@@ -11,13 +11,20 @@ import orjson
 from fastapi import APIRouter
 from pydantic import AllowInfNan, BaseModel, ConfigDict, FailFast, Field, Strict, ValidationError, create_model
 from pydantic_core import from_json
-from starlette.responses import Response
 
-from app.errors import AppError, InvalidRequest, TooLarge
+from app.errors import InvalidRequest
 from app.http.observe import PATH
-from app.http.protocols.inference import ANSWER_HEADERS, JSON_TYPE, Header, Respond, inlined, refusals
-from app.http.refusals import refused
-from app.http.schemas import ErrorResponse, detail, invalid, refuse_twice
+from app.http.protocols.inference import (
+    ANSWER_HEADERS,
+    JSON_TYPE,
+    Header,
+    InferenceProtocol,
+    Respond,
+    inlined,
+    label_scores,
+    refusals,
+)
+from app.http.schemas import ErrorResponse, detail, invalid, refuse_many, refuse_twice
 from app.model.tabular import LARGEST_VALUE, AnyManifest, Column, Row, TabularManifest, out_of_range
 from app.model.tokenizer import Truncation
 from app.scoring.memory import Answer
@@ -111,12 +118,11 @@ class RowSchemas:
         self._refuse_many(value[keys.pop()])
 
     def _refuse_many(self, rows: Any) -> None:
-        if isinstance(rows, list) and len(rows) > self.max_rows:
-            msg = f"{len(rows)} rows exceed the limit of {self.max_rows} (VALENCE_MAX_TEXTS)"
-            raise TooLarge(msg, loc=["body"])
+        if isinstance(rows, list):
+            refuse_many(len(rows), self.max_rows, [], "rows")
 
 
-class Tabular:
+class Tabular(InferenceProtocol):
     """`POST /predict` of a tabular model."""
 
     name = "valence"
@@ -136,10 +142,6 @@ class Tabular:
             return content, (JSON_TYPE, *self._ranges.count(manifest.features, rows))
 
         return Rows(rows), respond
-
-    def refused(self, exc: AppError) -> Response:
-        """The one shape of our errors."""
-        return refused(exc)
 
 
 class Ranges:
@@ -164,11 +166,7 @@ def predictions(manifest: TabularManifest, answers: Sequence[Answer]) -> list[An
     """What is said of each row: its labels with their scores, highest first, or its value."""
     if manifest.classes is None:
         return [{"value": answer.scores[0]} for answer in answers]
-    labels = manifest.classes
-    return [
-        [{"label": labels[label], "score": score} for label, score in zip(answer.labels, answer.scores, strict=True)]
-        for answer in answers
-    ]
+    return [label_scores(manifest.classes, answer) for answer in answers]
 
 
 def router(schemas: RowSchemas, manifest: TabularManifest) -> APIRouter:

@@ -10,13 +10,20 @@ from typing import Any, Literal
 import orjson
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
-from starlette.responses import Response
 
 from app.errors import AppError
 from app.http.observe import PATH
-from app.http.protocols.inference import JSON_TYPE, Header, Respond, chosen_scores, inlined, sentences, texts_of
+from app.http.protocols.inference import (
+    JSON_TYPE,
+    Header,
+    InferenceProtocol,
+    Respond,
+    chosen_scores,
+    inlined,
+    sentences,
+    texts_of,
+)
 from app.http.protocols.native import checked
-from app.http.refusals import refused
 from app.http.schemas import LabelScore, PredictRequest, read
 from app.lifecycle import Lifecycle
 from app.model.package import Manifest
@@ -65,6 +72,11 @@ class TeiError(BaseModel):
     error_type: Literal["Unhealthy", "Backend", "Overloaded", "Validation"]
 
 
+def tei_error(exc: AppError) -> dict[str, Any]:
+    """A refusal in this shape: a sentence and a kind."""
+    return {"error": sentences(exc), "error_type": ERROR_TYPES.get(exc.status, "Validation")}
+
+
 class TeiInfo(BaseModel):
     """What serves, as TEI tells it."""
 
@@ -83,11 +95,12 @@ class TeiInfo(BaseModel):
     version: str
 
 
-class Tei:
+class Tei(InferenceProtocol):
     """`POST /predict` with `inputs`."""
 
     name = "tei"
     path = PATH
+    error = staticmethod(tei_error)
 
     def __init__(self, schema: type[PredictRequest]) -> None:
         self._schema = schema
@@ -106,15 +119,6 @@ class Tei:
             return orjson.dumps(predictions[0] if alone else predictions), (JSON_TYPE,)
 
         return request, respond
-
-    def refused(self, exc: AppError) -> Response:
-        """TEI's shape: a sentence and a kind."""
-        return refused(exc, tei_error(exc))
-
-
-def tei_error(exc: AppError) -> dict[str, Any]:
-    """A refusal as TEI says it."""
-    return {"error": sentences(exc), "error_type": ERROR_TYPES.get(exc.status, "Validation")}
 
 
 TeiResponse = list[LabelScore] | list[list[LabelScore]]
@@ -137,7 +141,7 @@ def router(lifecycle: Lifecycle, version: str) -> APIRouter:
             model_dtype=str(manifest.quantisation.get("scheme", "float32")),
             model_type={"classifier": {"id2label": names, "label2id": {name: int(i) for i, name in names.items()}}},
             max_concurrent_requests=settings.max_connections,
-            max_input_length=manifest.windows.tokens if model is None else model.scorer.longest_text,
+            max_input_length=manifest.windows.tokens if model is None else model.classifier.encoder.longest,
             max_batch_tokens=settings.max_batch_tokens,
             max_client_batch_size=settings.max_texts,
             auto_truncate=True,

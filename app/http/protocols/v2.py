@@ -6,19 +6,17 @@ tensor is one element after the other, each with its length in front, four bytes
 
 import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import orjson
 from pydantic import BaseModel, Field, NonNegativeInt
-from starlette.responses import Response
 
-from app.errors import AppError, InvalidRequest, TooLarge
-from app.http.protocols.inference import JSON_TYPE, Header, Respond, chosen_scores, sentences
+from app.errors import InvalidRequest
+from app.http.protocols.inference import JSON_TYPE, Header, InferenceProtocol, Respond, chosen_scores, one_sentence
 from app.http.protocols.native import checked
-from app.http.refusals import refused
-from app.http.schemas import PAIRS, PredictRequest, detail, read
+from app.http.schemas import PAIRS, PredictRequest, detail, read, refuse_many
 from app.model.tabular import AnyManifest
 from app.scoring.memory import Answer
 
@@ -45,6 +43,11 @@ class Tensor(BaseModel):
     parameters: dict[str, Any] = {}
     data: list[Any] | None = None
 
+    @property
+    def elements(self) -> list[Any]:
+        """Those in `data`, which may be plain or nested."""
+        return [value for row in self.data or [] for value in (row if isinstance(row, list) else [row])]
+
 
 class WantedOutput(BaseModel):
     """An output that is asked for; `binary_data` in its parameters says how."""
@@ -63,10 +66,11 @@ class V2Request(BaseModel):
     outputs: list[WantedOutput] = Field([], max_length=MAX_TENSORS)
 
 
-class Infer:
+class Infer(InferenceProtocol):
     """`POST /v2/models/{name}/infer`, with and without a version, whatever a tensor holds."""
 
     name = "v2"
+    error = staticmethod(one_sentence)
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -74,10 +78,6 @@ class Infer:
     def answers(self, path: str, model: str) -> bool:
         """Whether this is its path for the model of this name."""
         return path == self.path.format(name=model, version=VERSION)
-
-    def refused(self, exc: AppError) -> Response:
-        """One sentence."""
-        return refused(exc, {"error": sentences(exc)})
 
 
 class V2(Infer):
@@ -116,27 +116,38 @@ def split(body: bytes, headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
 
 def _texts(inputs: list[Tensor], binary: bytes, schema: type[PredictRequest]) -> list[Any]:
     """The elements of the one tensor of BYTES, or the pairs of them that its last dimension makes."""
-    if len(inputs) != 1 or inputs[0].datatype != "BYTES":
-        found = ", ".join(f"{tensor.name[:64]!r} ({tensor.datatype[:16]})" for tensor in inputs)
-        raise wrong("inputs", f"there should be one tensor, of BYTES, got {found}")
-    (tensor,) = inputs
+    tensor = only_tensor(inputs, ["BYTES"])
     each, max_texts = 1 + schema.pairs, schema.max_texts
     if schema.pairs and (len(tensor.shape) < each or tensor.shape[-1] != each):
         raise wrong("shape", f"{PAIRS}: the last dimension should be 2, got {tensor.shape}")
     elements = math.prod(tensor.shape)
-    if (count := elements // each) > max_texts:
-        raise TooLarge(f"{count} texts exceed the limit of {max_texts} (VALENCE_MAX_TEXTS)", loc=["body", "inputs"])
-    if (size := tensor.parameters.get("binary_data_size")) is not None:
-        if size != len(binary):
-            raise wrong("binary_data_size", f"{len(binary)} bytes stand behind the JSON: another number is told")
-        texts = list(_elements(binary, each * max_texts + 1))
-    elif binary or tensor.data is None:
-        raise wrong("data", "the texts stand neither in `data` nor, with `binary_data_size`, behind the JSON")
+    refuse_many(elements // each, max_texts, ["inputs"])
+    if is_binary(tensor, binary, "texts"):
+        texts: list[Any] = list(_elements(binary, each * max_texts + 1))
     else:
-        texts = [text for row in tensor.data for text in (row if isinstance(row, list) else [row])]
+        texts = tensor.elements
     if len(texts) != elements:
         raise wrong("shape", f"the shape is of {elements} texts, the data of {len(texts)}")
     return [texts[index : index + 2] for index in range(0, elements, 2)] if schema.pairs else texts
+
+
+def only_tensor(inputs: list[Tensor], datatypes: Iterable[str]) -> Tensor:
+    """The one tensor of a request. Raises InvalidRequest for several, or another type."""
+    (tensor, *more) = inputs
+    if more or tensor.datatype not in datatypes:
+        found = ", ".join(f"{tensor.name[:64]!r} ({tensor.datatype[:16]})" for tensor in inputs)
+        raise wrong("inputs", f"there should be one tensor, of {', '.join(datatypes)}, got {found}")
+    return tensor
+
+
+def is_binary(tensor: Tensor, binary: bytes, what: str, item_bytes: int = 1) -> bool:
+    """Whether its data stands behind the JSON, in whole items. Raises InvalidRequest where it stands nowhere."""
+    size = tensor.parameters.get("binary_data_size")
+    if size is None and (binary or tensor.data is None):
+        raise wrong("data", f"the {what} stand neither in `data` nor, with `binary_data_size`, behind the JSON")
+    if size is not None and (size != len(binary) or len(binary) % item_bytes):
+        raise wrong("binary_data_size", f"{len(binary)} bytes stand behind the JSON: another number is told")
+    return size is not None
 
 
 def _elements(binary: bytes, most: int) -> Iterator[str]:

@@ -8,11 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import TooLarge
 from app.http.protocols.inference import Header, Respond
 from app.http.protocols.tabular import Ranges, Rows, RowSchemas, predictions
-from app.http.protocols.v2 import NUMBERS, Infer, Tensor, V2Request, response, split, wanted_outputs, wrong
-from app.http.schemas import read
+from app.http.protocols.v2 import (
+    NUMBERS,
+    Infer,
+    Tensor,
+    V2Request,
+    is_binary,
+    only_tensor,
+    response,
+    split,
+    wanted_outputs,
+    wrong,
+)
+from app.http.schemas import read, refuse_many
 from app.model.tabular import AnyManifest, TabularManifest
 from app.scoring.memory import Answer
 
@@ -45,15 +55,10 @@ class V2Rows(Infer):
     def _values(self, inputs: list[Tensor], binary: bytes) -> list[list[Any]]:
         """The rows of the one tensor."""
         columns = self._columns
-        (tensor, *more) = inputs
-        if more or tensor.datatype not in NUMBERS:
-            found = ", ".join(f"{tensor.name[:64]!r} ({tensor.datatype[:16]})" for tensor in inputs)
-            raise wrong("inputs", f"there should be one tensor, of {', '.join(NUMBERS)}, got {found}")
+        tensor = only_tensor(inputs, NUMBERS)
         if len(tensor.shape) != 2 or tensor.shape[1] != columns:  # noqa: PLR2004 - rows and columns
             raise wrong("shape", f"the shape should be [rows, {columns}], got {tensor.shape}")
-        if tensor.shape[0] > self._schemas.max_rows:
-            msg = f"{tensor.shape[0]} rows exceed the limit of {self._schemas.max_rows} (VALENCE_MAX_TEXTS)"
-            raise TooLarge(msg, loc=["body", "inputs"])
+        refuse_many(tensor.shape[0], self._schemas.max_rows, ["inputs"], "rows")
         values = _numbers(tensor, binary)
         if len(values) != tensor.shape[0] * columns:
             raise wrong("shape", f"the shape is of {tensor.shape[0] * columns} values, the data of {len(values)}")
@@ -62,12 +67,8 @@ class V2Rows(Infer):
 
 def _numbers(tensor: Tensor, binary: bytes) -> list[Any]:
     """The values, row after row; whether they are numbers is for the schema to say."""
-    if (size := tensor.parameters.get("binary_data_size")) is not None:
-        kind = np.dtype(NUMBERS[tensor.datatype])
-        if size != len(binary) or len(binary) % kind.itemsize:
-            raise wrong("binary_data_size", f"{len(binary)} bytes stand behind the JSON: another number is told")
+    kind = np.dtype(NUMBERS[tensor.datatype])
+    if is_binary(tensor, binary, "values", kind.itemsize):
         values: list[Any] = np.frombuffer(binary, kind).tolist()
         return values
-    if binary or tensor.data is None:
-        raise wrong("data", "the values stand neither in `data` nor, with `binary_data_size`, behind the JSON")
-    return [value for row in tensor.data for value in (row if isinstance(row, list) else [row])]
+    return tensor.elements
