@@ -1,10 +1,13 @@
 """The corpora as examples with targets, each split into a part to train on and a part held out to measure.
 
 A corpus is split by what its texts share, never text by text: intents (CLINC150, Snips), languages (UDHR), pairs of a
-review and its rewrite (counterfactual IMDb); GoEmotions, whose comments stand alone, by a digest of the text.
+review and its rewrite (counterfactual IMDb), the review or editorial that a sentence is from; comments and tweets,
+which stand alone, by a digest of the text.
 """
 
 import hashlib
+import html
+import math
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -17,6 +20,9 @@ from training.templates import fillers
 
 HELD_OUT_LANGUAGES = frozenset({"ces", "swe", "tur", "kor", "por"})
 HELD_OUT_SHARE = 0.1
+RATED_HELD_OUT_SHARE = 0.25
+"""More of the rated texts, which are few and the only ones of their kinds."""
+
 POLITE_INTENTS = frozenset({"thank_you", "damaged_card", "report_fraud", "lost_luggage"})
 """Intents of CLINC150 whose texts have a mood; of no use as neutral ones."""
 
@@ -27,16 +33,27 @@ WEAK_NEGATIVE = frozenset(("disapproval", "embarrassment", "fear", "nervousness"
 STRONG, WEAK = 0.92, 0.85
 """Targets by how well an emotion tells the label: raters agree less on weak ones."""
 
-REVIEW, OPENING = 0.97, 0.85
+REVIEW, OPENING = 0.97, 0.78
 """Targets of a review's label: for a window of it, and for its first words, which often say little."""
+
+RATED = {"tweets": "tweets", "products": "amazonReviewSnippets", "editorials": "nytEditorialSnippets"}
+"""Source -> how its file is called in the archive of Hutto and Gilbert."""
+
+RATING_SLOPE = 2.0
+"""Of the logistic curve from a mean rating to a target: a third of a step from neutral is at the band's edge."""
+
+
+def read(path: Path, encoding: str) -> list[str]:
+    """The lines of a file. Raises TrainingError that names it."""
+    try:
+        return path.read_text(encoding).rstrip("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise TrainingError(f"cannot read {path}: {exc}") from exc
 
 
 def rows(path: Path, header: str) -> Iterator[tuple[str, ...]]:
     """Yield the tab-separated rows of a corpus below its header line. Raises TrainingError that names file and line."""
-    try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise TrainingError(f"cannot read {path}: {exc}") from exc
+    lines = read(path, "utf-8")
     if lines[0] != header.replace(" ", "\t"):
         raise TrainingError(f"{path}, line 1: expected the columns {header}, got {lines[0][:60]!r}")
     columns = header.count(" ") + 1
@@ -47,9 +64,9 @@ def rows(path: Path, header: str) -> Iterator[tuple[str, ...]]:
         yield row
 
 
-def is_held_out(key: str) -> bool:
-    """Whether a tenth of all keys, chosen by their digest, includes this one."""
-    return hashlib.sha256(key.encode()).digest()[0] < 256 * HELD_OUT_SHARE
+def is_held_out(key: str, share: float = HELD_OUT_SHARE) -> bool:
+    """Whether a `share` of all keys, chosen by their digest, includes this one."""
+    return hashlib.sha256(key.encode()).digest()[0] < 256 * share
 
 
 def split(examples: Iterator[tuple[Example, bool]]) -> tuple[list[Example], list[Example]]:
@@ -100,7 +117,30 @@ def reviews(folder: Path) -> Iterator[tuple[Example, bool]]:
             yield Example(text, target(label == "POSITIVE", strength), source), is_held_out(pair)
 
 
-CORPORA: tuple[Callable[[Path], Iterator[tuple[Example, bool]]], ...] = (clinc, snips, foreign, goemotions, reviews)
+def rated(folder: Path) -> Iterator[tuple[Example, bool]]:
+    """Tweets, sentences of product reviews and of editorials with the mean of 20 people's ratings, from -4 to 4.
+
+    Raises TrainingError for a line that is not a name, a rating and a text, parted by tabs.
+    """
+    for source, name in RATED.items():
+        path = folder / f"{name}_GroundTruth.txt"
+        for number, line in enumerate(read(path, "latin-1"), start=1):
+            try:
+                key, rating, text = line.split("\t")
+                positive = 1.0 / (1.0 + math.exp(-RATING_SLOPE * float(rating)))
+            except ValueError as exc:
+                raise TrainingError(
+                    f"{path}, line {number}: expected name, rating and text, got {line[:60]!r}"
+                ) from exc
+            # A sentence is named by its review or editorial and its place there: 12_3.
+            owner = text if source == "tweets" else key.partition("_")[0]
+            written = name_emoji(html.unescape(text))
+            yield Example(written, positive, source), is_held_out(owner, RATED_HELD_OUT_SHARE)
+
+
+CORPORA: tuple[Callable[[Path], Iterator[tuple[Example, bool]]], ...] = (
+    clinc, snips, foreign, goemotions, reviews, rated,
+)  # fmt: skip
 
 
 def name_placeholders(text: str, rng: random.Random) -> str:

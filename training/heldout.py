@@ -8,8 +8,9 @@ from pathlib import Path
 from model_export.emoji import name_emoji
 from model_export.labelled import read_labelled
 from model_export.treebank import detokenise
-from training.corpora import name_placeholders
+from training.corpora import RATED, name_placeholders
 from training.examples import EVEN, Example, target
+from training.measures import BAND
 from training.mixture import read_all
 from training.noise import noisy, typing_slip
 from training.templates import fill, fillers, generate, templates
@@ -19,6 +20,9 @@ NEUTRAL_TEXTS = 600
 SEED = 1
 
 GROUP_SLOTS = ("country", "nationality", "religion", "orientation", "ethnicity", "person", "name", "condition")
+NEUTRAL_RATING = 0.1
+"""How far from 0.5 the target of a text may lie that its raters call neutral: 0.2 steps of their scale."""
+
 LONG_WORDS = 420
 """Two reviews of one label put together come to more than 512 tokens from about this many words on."""
 
@@ -53,6 +57,10 @@ def held_out(corpora: Path, sst2: Path, dev: Path) -> HeldOut:
             "reviews, first 40 words": [
                 Example(" ".join(e.text.split()[:40]), e.positive, e.source) for e in parts["reviews"]
             ],
+            **{
+                f"{source}, rated": [e for e in parts[source] if not BAND[0] <= e.positive <= BAND[1]]
+                for source in RATED
+            },
         },
         neutral=_neutral(parts, rng),
         capabilities=_capabilities(rng),
@@ -79,6 +87,9 @@ def _neutral(parts: Mapping[str, list[Example]], rng: random.Random) -> dict[str
         "commands (Snips)": some("snips"),
         "unseen languages (UDHR)": some("foreign"),
         "comments marked neutral": [name_placeholders(text, rng) for text in some("goemotions-neutral")],
+        "editorials, rated as neutral": [
+            example.text for example in parts["editorials"] if abs(example.positive - EVEN) <= NEUTRAL_RATING
+        ],
         "sentences from templates": [example.text for example in generate("neutral", NEUTRAL_TEXTS, rng, "test")],
     }
 

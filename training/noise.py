@@ -67,7 +67,7 @@ def no_apostrophes(text: str, rng: random.Random) -> str:
     return re.sub(r"(?<=\w)n't\b", " not", text)
 
 
-_CHANGES = (typing_slip, typing_slip, addition, addition, punctuation, markup, no_apostrophes)
+_CHANGES = (typing_slip, typing_slip, typing_slip, addition, addition, punctuation, markup, no_apostrophes)
 
 
 def noisy(text: str, share: float, rng: random.Random) -> str:

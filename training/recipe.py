@@ -29,8 +29,5 @@ class Recipe:
 
     checkpoint_steps: int = 250
     teacher_temperature: float = 2.5
-    round_at_random: bool = False
-    """Whether the weights are rounded to the export's integers at the end (training.rounding)."""
-
     seed: int = 0
     round: dict[str, int] = field(default_factory=lambda: dict(ROUND))

@@ -28,9 +28,8 @@ from model_export.selection import best, majority
 from model_export.tracking import of_checkpoint, tracker
 from training.batches import endless
 from training.errors import TrainingError
-from training.mixture import Mixture, read_all
+from training.mixture import ROUND, Mixture, read_all
 from training.recipe import Recipe
-from training.rounding import round_at_random
 from training.scorers import Scorer
 from training.teacher import teach
 
@@ -126,8 +125,6 @@ def run(
     figures = {name: accuracy(candidate, tokenizer, validation) for name, candidate in candidates.items()}
     note(f"accuracy on the validation set: {figures}")
     name = best(figures, majority([example.label for example in validation]))
-    if recipe.round_at_random:
-        round_at_random(candidates[name], recipe.seed)
     candidates[name].save_pretrained(output)
     tokenizer.save_pretrained(output)
     record = {
@@ -161,9 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=Recipe.batch_size, help="texts a batch at most")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument(
-        "--round-at-random",
-        action="store_true",
-        help="to the export's integers, for a start made by training.unpack: it keeps small changes",
+        "--without", choices=ROUND, nargs="*", default=(), metavar="SOURCE", help="sources of the mixture to leave out"
     )
     parser.add_argument("--threads", type=int, help="CPU threads (all)")
     return parser
@@ -180,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         decay_share=options.decay_share,
         batch_size=options.batch_size,
         seed=options.seed,
-        round_at_random=options.round_at_random,
+        round=ROUND | dict.fromkeys(options.without, 0),
     )
     try:
         tracked_by = tracker()

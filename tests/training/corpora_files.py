@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from training.corpora import RATED
+
 ROWS = 60
 
 
@@ -17,6 +19,9 @@ def write_corpora(folder: Path) -> Path:
     labels = ("NEGATIVE", "POSITIVE")
     reviews = (f"{n // 2}\t{labels[n % 2]}\t{text}" for n, text in enumerate(polar))
     write(folder / "imdb-counterfactual-train.tsv", "pair\tlabel\ttext", reviews)
+    for name in RATED.values():
+        rated = [f"{n}_1\t{(n % 9) - 4}\ta rated text {n}" for n in range(ROWS)]
+        write(folder / f"{name}_GroundTruth.txt", rated[0], rated[1:])
     for name in ("train.tsv", "dev.tsv"):
         write(folder / name, "label\tsentence", (f"{n % 2}\t{text}" for n, text in enumerate(polar)))
     return folder

@@ -7,11 +7,13 @@ import pytest
 
 from training.corpora import (
     HELD_OUT_LANGUAGES,
+    RATED,
     foreign,
     goemotions,
     group_terms,
     is_held_out,
     name_placeholders,
+    rated,
     reviews,
     snippet,
     split,
@@ -54,6 +56,36 @@ def test_a_pair_of_reviews_is_never_split(tmp_path: Path) -> None:
     assert sides[0] | sides[1] == {str(pair) for pair in range(100)}
     assert not sides[0] & sides[1]
     assert sides[1]
+
+
+def write_rated(folder: Path, *lines: str) -> Path:
+    """The same lines for each kind of rated text."""
+    for name in RATED.values():
+        write(folder, f"{name}_GroundTruth.txt", *lines)
+    return folder
+
+
+def test_a_rating_becomes_a_target(tmp_path: Path) -> None:
+    """A rating of 1 is a label, one of 0 none; escaped characters are written out."""
+    found = [example for example, _ in rated(write_rated(tmp_path, "1_1|1|so &amp; so", "1_2|0|well", "2_1|-3|no"))]
+    assert [example.source for example in found] == [source for source in RATED for _ in range(3)]
+    assert [example.text for example in found[:3]] == ["so & so", "well", "no"]
+    assert [example.positive for example in found[:3]] == pytest.approx([0.88, EVEN, 0.0025], abs=0.001)
+
+
+def test_a_rated_review_is_never_split(tmp_path: Path) -> None:
+    """All sentences of one are on one side of the wall, a quarter of the reviews on the other."""
+    folder = write_rated(tmp_path, *(f"{review}_{place}|1|{review}" for review in range(400) for place in (1, 2)))
+    training, held_out = ({e.text for e in side if e.source == "products"} for side in split(rated(folder)))
+    assert not training & held_out
+    assert len(held_out) / 400 == pytest.approx(0.25, abs=0.06)
+
+
+@pytest.mark.parametrize("line", ["1_1|high|text", "1_1|text", "1_1|2|a|b"])
+def test_a_broken_rating_names_file_and_line(tmp_path: Path, line: str) -> None:
+    """The user sees where to look."""
+    with pytest.raises(TrainingError, match=r"tweets_GroundTruth\.txt, line 2: expected name, rating and text"):
+        list(rated(write_rated(tmp_path, "1_1|1|good", line)))
 
 
 def test_held_out_languages_are_never_trained_on(tmp_path: Path) -> None:
