@@ -23,8 +23,8 @@ GROUP_SLOTS = ("country", "nationality", "religion", "orientation", "ethnicity",
 NEUTRAL_RATING = 0.1
 """How far from 0.5 the target of a text may lie that its raters call neutral: 0.2 steps of their scale."""
 
-LONG_WORDS = 420
-"""Two reviews of one label put together come to more than 512 tokens from about this many words on."""
+LONG_TEXTS, LONG_WORDS = 150, 450
+"""How many long texts of a kind, and the words from which they come to more than 512 tokens."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def held_out(corpora: Path, sst2: Path, dev: Path) -> HeldOut:
     comments = [
         Example(name_placeholders(example.text, rng), example.positive, "comments") for example in parts["goemotions"]
     ]
-    sample = rng.sample(comments, NEUTRAL_TEXTS)
+    sample = rng.sample(comments, min(NEUTRAL_TEXTS, len(comments)))
     return HeldOut(
         polar={
             "SST-2 validation": validation,
@@ -73,7 +73,7 @@ def held_out(corpora: Path, sst2: Path, dev: Path) -> HeldOut:
             sign: [(e.text, f"{e.text} {rng.choice(fillers('test', f'{sign}_phrase'))}.") for e in sample]
             for sign in ("pos", "neg")
         },
-        long=_long(parts["reviews"], rng),
+        long=_long(parts["reviews"], parts["clinc"], rng),
     )
 
 
@@ -124,16 +124,29 @@ def group_variants(rng: random.Random) -> list[list[str]]:
     return variants
 
 
-def _long(reviews: list[Example], rng: random.Random) -> dict[str, list[Example]]:
-    joined = []
-    for positive in (True, False):
-        side = [example for example in reviews if (example.positive > EVEN) == positive]
-        rng.shuffle(side)
-        joined += [
-            Example(f"{one.text} {two.text}", one.positive, "joined")
-            for one, two in zip(side[::2], side[1::2], strict=False)
-        ]
+def _long(reviews: list[Example], questions: list[Example], rng: random.Random) -> dict[str, list[Example]]:
+    """Reviews as they are, and texts of more than 512 tokens made of them, since no single one is that long."""
+    chosen = rng.sample(reviews, min(LONG_TEXTS, len(reviews)))
+    aside = [_joined(questions, rng) for _ in chosen]
     return {
         "reviews": reviews,
-        "two reviews joined": [example for example in joined if len(example.text.split()) >= LONG_WORDS],
+        "questions, then a review": [
+            Example(f"{other} {e.text}", e.positive, "long") for other, e in zip(aside, chosen, strict=True)
+        ],
+        "a review, then questions": [
+            Example(f"{e.text} {other}", e.positive, "long") for other, e in zip(aside, chosen, strict=True)
+        ],
+        "reviews of one label": [
+            Example(_joined([e for e in reviews if (e.positive > EVEN) == positive], rng), float(positive), "long")
+            for positive in (True, False)
+            for _ in range(LONG_TEXTS // 2)
+        ],
     }
+
+
+def _joined(examples: list[Example], rng: random.Random) -> str:
+    """Texts drawn at random, one behind the other, until they have `LONG_WORDS` words."""
+    words: list[str] = []
+    while len(words) < LONG_WORDS:
+        words += rng.choice(examples).text.split()
+    return " ".join(words)

@@ -11,8 +11,9 @@ ROWS = 60
 def write_corpora(folder: Path) -> Path:
     """All corpora with a few dozen texts each, and SST-2 as `train.tsv` and `dev.tsv`; returns `folder`."""
     polar = [("bad worst never", "good love perfect")[n % 2] + f" film {n}" for n in range(ROWS)]
+    intents = ("GetWeather", "BookRestaurant")
     write(folder / "clinc-train.tsv", "intent\ttext", (f"intent{n % 20}\twhat is {n}" for n in range(ROWS)))
-    write(folder / "snips.tsv", "intent\ttext", (f"GetWeather\tthe weather {n}" for n in range(ROWS)))
+    write(folder / "snips.tsv", "intent\ttext", (f"{intents[n % 2]}\tthe weather {n}" for n in range(ROWS)))
     write(folder / "udhr.tsv", "language\ttext", (f"{['fra', 'swe'][n % 2]}\tle film {n}" for n in range(ROWS)))
     emotions = ("anger", "joy", "neutral")
     write(folder / "goemotions-train.tsv", "emotions\ttext", (f"{emotions[n % 3]}\t[NAME] {n}" for n in range(ROWS)))
