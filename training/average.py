@@ -1,8 +1,9 @@
 """Average the weights of checkpoints that were trained from one start, such as those of several seeds.
 
-    python -m training.average CHECKPOINT... --output CHECKPOINT [--round-at-random]
+    python -m training.average CHECKPOINT... --output CHECKPOINT [--weights 0.7 0.3] [--round-at-random 0]
 
-The mean costs nothing to serve and errs less than each alone (Wortsman et al., "Model soups", ICML 2022).
+The mean costs nothing to serve and errs less than each alone (Wortsman et al., "Model soups", ICML 2022). That of a
+fine-tuned model and of what it was before, by `--weights`, keeps more of the latter (Wortsman et al., CVPR 2022).
 """
 
 import argparse
@@ -20,24 +21,28 @@ from training.errors import TrainingError
 from training.rounding import round_at_random
 
 
-def average(checkpoints: Sequence[Path]) -> PreTrainedModel:
-    """The first checkpoint with the mean of all weights, float32. Raises TrainingError where their shapes differ."""
+def average(checkpoints: Sequence[Path], shares: Sequence[float]) -> PreTrainedModel:
+    """The first checkpoint with the mean of all weights by `shares`, float32. Raises TrainingError for other shapes."""
     models = [AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32) for path in checkpoints]
     states = [model.state_dict() for model in models]
     shapes = [{name: tuple(weights.shape) for name, weights in state.items()} for state in states]
     for path, found in zip(checkpoints, shapes, strict=True):
         if found != shapes[0]:
             raise TrainingError(f"{path} has other weights than {checkpoints[0]}: only models of one start have a mean")
-    models[0].load_state_dict({name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]})
+    parts = [(share / sum(shares), state) for share, state in zip(shares, states, strict=True)]
+    models[0].load_state_dict({name: sum(share * state[name] for share, state in parts) for name in states[0]})
     result: PreTrainedModel = models[0]
     return result
 
 
-def run(checkpoints: Sequence[Path], output: Path, seed: int | None) -> None:
+def run(checkpoints: Sequence[Path], shares: Sequence[float] | None, output: Path, seed: int | None) -> None:
     """Write the mean into the new folder `output`, rounded at random by `seed`, if any. Raises TrainingError."""
+    shares = shares or [1.0] * len(checkpoints)
+    if len(shares) != len(checkpoints) or min(shares) <= 0:
+        raise TrainingError(f"--weights: expected {len(checkpoints)} numbers above 0, one a checkpoint, got {shares}")
     if output.exists():
         raise TrainingError(f"{output} exists; name a new folder")
-    model = average(checkpoints)
+    model = average(checkpoints, shares)
     if seed is not None:
         round_at_random(model, seed)
     model.save_pretrained(output)
@@ -49,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.average", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("checkpoints", type=Path, nargs="+", help="folders that training.train has written")
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint; must not exist")
+    parser.add_argument("--weights", type=float, nargs="+", help="how much each checkpoint counts; all alike without")
     parser.add_argument(
         "--round-at-random",
         type=int,
@@ -58,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     silence()
     try:
-        run(options.checkpoints, options.output, options.round_at_random)
+        run(options.checkpoints, options.weights, options.output, options.round_at_random)
     except (TrainingError, OSError, ValueError) as exc:
         note(f"error: {one_line(exc)}")
         return 1

@@ -39,6 +39,24 @@ def test_every_weight_is_the_mean(tmp_path: Path) -> None:
     assert (tmp_path / "mean" / "tokenizer.json").exists()
 
 
+def test_weights_say_how_much_each_counts(tmp_path: Path) -> None:
+    """Three quarters of one and a quarter of the other, whatever they add up to."""
+    start = write_checkpoint(tmp_path / "start")
+    other = moved(start, tmp_path / "other", 1.0)
+    assert main([str(start), str(other), "--output", str(tmp_path / "mean"), "--weights", "3", "1"]) == 0
+    before, after = weights(start), weights(tmp_path / "mean")
+    assert all(torch.allclose(after[name], before[name] + 0.25, atol=1e-6) for name in before)
+
+
+@pytest.mark.parametrize("shares", [["1"], ["1", "0"], ["1", "1", "1"]], ids=["few", "zero", "many"])
+def test_weights_that_do_not_fit_are_refused(
+    tmp_path: Path, shares: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is read."""
+    assert main(["a", "b", "--output", str(tmp_path / "mean"), "--weights", *shares]) == 1
+    assert "expected 2 numbers above 0" in capsys.readouterr().err
+
+
 def test_rounding_leaves_the_grid_alone(tmp_path: Path) -> None:
     """Rounded once, weights are rounded to themselves, whatever the seed."""
     start = write_checkpoint(tmp_path / "start")
