@@ -25,7 +25,7 @@ export MALLOC_TRIM_THRESHOLD_ := 2097152
 NATIVE := app/model/native/libtransformer.so
 CFLAGS ?= -O2 -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wl,-z,relro,-z,now,-z,noexecstack
 VENV := .venv
-LOAD_TESTS := load bench app/model/test_source.py app/model/test_download.py
+LOAD_TESTS := load bench app/scoring/test_drift_http.py app/model/test_source.py app/model/test_download.py
 VENV_EXPORT := .venv-export
 POETRY := .poetry/bin/poetry
 PIP := pip install --quiet --disable-pip-version-check
@@ -66,7 +66,7 @@ test: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run all tests but the
 	$(VENV)/bin/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(addprefix --ignore tests/,k8s observability $(LOAD_TESTS))
 test-manifests: $(VENV)/.dev $(VENV)/.load $(NATIVE) redis-server ## Run the tests of manifests, alerts and dashboards
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile tests/k8s tests/observability
-test-load: $(VENV)/.dev $(VENV)/.load $(NATIVE) .venv-mlflow/bin/mlflow redis-server ## Run the tests of load tools, benchmarks and registries
+test-load: $(VENV)/.dev $(VENV)/.load $(NATIVE) .venv-mlflow/bin/mlflow redis-server ## Run the tests of load tools, benchmarks, drift and registries
 	$(VENV)/bin/pytest --numprocesses 3 --dist loadfile $(addprefix tests/,$(LOAD_TESTS))
 test-export: $(VENV_EXPORT)/.export .venv-mlflow/bin/mlflow .venv-kserve/bin/kserve ## Test export and training (installs PyTorch for CPUs)
 	$(VENV_EXPORT)/bin/pytest --numprocesses 2 --dist loadfile tests/{model_export,training,app/http/protocols/test_kserve.py}
