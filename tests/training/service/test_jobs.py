@@ -55,6 +55,7 @@ def test_one_runs_one_waits_and_no_more(tmp_path: Path) -> None:
 
         third = submit(service)
         until(lambda: service.state(third)["status"] == "running", "the third training runs")
+        until(service.children, "its process is there")
         (process,) = service.children()
         assert service.http.delete(third).json()["reason"] == "cancelled"
         assert not Path(f"/proc/{process}").exists()
