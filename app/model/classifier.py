@@ -1,7 +1,7 @@
 """A model package and what computes it: token ids -> labels and scores. Knows neither HTTP nor asyncio."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ from app.errors import PackageError, one_line
 from app.model.native.transformer import Transformer
 from app.model.native.weights import Unsupported
 from app.model.package import Package
-from app.model.tokenizer import Encoder, Pair
+from app.model.tokenizer import Encoder, Pair, Tokens, Truncation
 from app.settings import EngineChoice
 
 GOLDEN_TOLERANCE = 0.02
@@ -37,6 +37,15 @@ class Prediction(NamedTuple):
 
 class GoldenMismatch(Exception):
     """The model does not score here as it did at export, or not at all; names the text and scores, or the reason."""
+
+
+class ItemEncoder(Protocol):
+    """Makes of one item what the model takes; its cost in the queue is that many tokens, at most `max_tokens`."""
+
+    max_tokens: int
+
+    def encode(self, item: Any, truncation: Truncation, /) -> Tokens:
+        """In any thread."""
 
 
 class Engine(Protocol):

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from app.errors import TimedOut
+from app.model.classifier import ItemEncoder
 from app.model.tabular import Item
-from app.model.tokenizer import Tokens, Truncation
+from app.model.tokenizer import Truncation
 from app.scoring.memory import Answer, MemoryCache
 from app.scoring.queue import InferenceQueue, Job
 from app.telemetry.metrics import (
@@ -38,15 +39,6 @@ nothing but emoji; beyond it would hold up the event loop."""
 CHARACTERS_PER_TOKEN = 8
 """Few texts have more (English 4.5). What would not fit by this measure is refused before it is tokenised, which would
 be most of the work in an overload."""
-
-
-class ItemEncoder(Protocol):
-    """Makes of one item what the model takes; its cost in the queue is that many tokens, at most `max_tokens`."""
-
-    max_tokens: int
-
-    def encode(self, item: Any, truncation: Truncation, /) -> Tokens:
-        """In any thread."""
 
 
 @dataclass(slots=True)
