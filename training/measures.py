@@ -14,17 +14,23 @@ BAND = (1 / 3, 2 / 3)
 """P(positive) of "no clear sentiment", as CheckList takes it for models of two labels."""
 
 BINS = 15
+DRAWS = 200
 
 
 @dataclass(frozen=True)
 class Polar:
-    """On texts with a label: per cent, but `texts`. `error` is the standard error of the accuracy."""
+    """On texts with a label: per cent, but `texts`. `error` is the standard error of the accuracy.
+
+    `calibrated_error` is the calibration error to expect of a perfectly calibrated model with the same scores on as
+    many texts: the part of `calibration_error` that is chance.
+    """
 
     texts: int
     accuracy: float
     error: float
     certain_errors: float
     calibration_error: float
+    calibrated_error: float
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,13 @@ def calibration_error(positive: FloatArray, labels: npt.NDArray[np.bool_]) -> fl
     return 100.0 * sum(gaps) / len(positive)
 
 
+def calibrated_error(positive: FloatArray) -> float:
+    """Mean calibration error in per cent when each label is drawn with the probability that its score says."""
+    rng = np.random.default_rng(0)
+    drawn = (rng.random(positive.shape) < positive for _ in range(DRAWS))
+    return float(np.mean([calibration_error(positive, labels) for labels in drawn]))
+
+
 def polar(positive: FloatArray, labels: npt.NDArray[np.bool_]) -> Polar:
     """Accuracy and calibration of scores (texts,) against labels (texts,), True for POSITIVE."""
     wrong = (positive > 0.5) != labels  # noqa: PLR2004 - the likelier of two labels
@@ -74,6 +87,7 @@ def polar(positive: FloatArray, labels: npt.NDArray[np.bool_]) -> Polar:
         error=100.0 * (share * (1.0 - share) / len(labels)) ** 0.5,
         certain_errors=100.0 * certain,
         calibration_error=calibration_error(positive, labels),
+        calibrated_error=calibrated_error(positive),
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.measures import calibration_error, neutral, polar, spread
+from training.measures import calibrated_error, calibration_error, neutral, polar, spread
 
 
 def test_polar_counts_certain_errors() -> None:
@@ -19,6 +19,13 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
     scores = np.full(10, 0.8)
     assert calibration_error(scores, np.array([True] * 8 + [False] * 2)) == pytest.approx(0.0, abs=1e-9)
     assert calibration_error(scores, np.array([False] * 10)) == pytest.approx(80.0)
+
+
+def test_few_texts_show_a_calibration_error_by_chance() -> None:
+    """Labels drawn from the scores themselves look a few per cent off where texts are few."""
+    few, many = (calibrated_error(np.full(texts, 0.9)) for texts in (100, 100_000))
+    assert few == pytest.approx(100 * (2 / np.pi * 0.09 / 100) ** 0.5, rel=0.15)  # mean of |normal| with that variance
+    assert many < 0.1
 
 
 def test_neutral_counts_certainty_on_either_side() -> None:
