@@ -91,6 +91,11 @@ def _neutral(parts: Mapping[str, list[Example]], rng: random.Random) -> dict[str
             example.text for example in parts["editorials"] if abs(example.positive - EVEN) <= NEUTRAL_RATING
         ],
         "sentences from templates": [example.text for example in generate("neutral", NEUTRAL_TEXTS, rng, "test")],
+        "negated facts from templates": [
+            # Of a generator of its own, so that the sets below stay what they were.
+            example.text
+            for example in generate("negated_neutral", NEUTRAL_TEXTS, random.Random(SEED), "test")  # noqa: S311
+        ],
     }
 
 
