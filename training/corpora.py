@@ -33,11 +33,16 @@ WEAK_NEGATIVE = frozenset(("disapproval", "embarrassment", "fear", "nervousness"
 STRONG, WEAK = 0.92, 0.85
 """Targets by how well an emotion tells the label: raters agree less on weak ones."""
 
-REVIEW, OPENING = 0.97, 0.78
-"""Targets of a review's label: for a window of it, and for its first words, which often say little."""
+REVIEW, OPENING, SENTENCE = 0.97, 0.78, 0.65
+"""Targets of a review's label: for a window of it, for its first words and for one sentence, which often say little."""
+
+SENTENCE_WORDS = (4, 60)
+"""Words of a sentence of a review, at least and at most; what lies outside is a heading or a list."""
 
 RATED = {"tweets": "tweets", "products": "amazonReviewSnippets", "editorials": "nytEditorialSnippets"}
 """Source -> how its file is called in the archive of Hutto and Gilbert."""
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 RATING_SLOPE = 2.0
 """Of the logistic curve from a mean rating to a target: a third of a step from neutral is at the band's edge."""
@@ -111,10 +116,15 @@ def goemotions(folder: Path) -> Iterator[tuple[Example, bool]]:
 
 
 def reviews(folder: Path) -> Iterator[tuple[Example, bool]]:
-    """Film reviews and their minimal rewrites to the opposite label, by pair; each once more for its first words."""
+    """Film reviews and their minimal rewrites to the opposite label, by pair; also their first words, and sentences."""
+    fewest, most = SENTENCE_WORDS
     for pair, label, text in rows(folder / "imdb-counterfactual-train.tsv", "pair label text"):
-        for source, strength in (("reviews", REVIEW), ("openings", OPENING)):
-            yield Example(text, target(label == "POSITIVE", strength), source), is_held_out(pair)
+        positive, held_out = label == "POSITIVE", is_held_out(pair)
+        yield Example(text, target(positive, REVIEW), "reviews"), held_out
+        yield Example(opening(text), target(positive, OPENING), "openings"), held_out
+        for sentence in _SENTENCE_END.split(text):
+            if fewest <= len(sentence.split()) <= most:
+                yield Example(sentence, target(positive, SENTENCE), "sentences"), held_out
 
 
 def rated(folder: Path) -> Iterator[tuple[Example, bool]]:
@@ -149,9 +159,9 @@ def name_placeholders(text: str, rng: random.Random) -> str:
     return re.sub(r"\[RELIGION\]", lambda _: rng.choice(fillers("train", "religion")), text)
 
 
-def opening(text: str, rng: random.Random) -> str:
-    """The first 15 to 60 words of a review."""
-    return " ".join(text.split()[: rng.randint(15, 60)])
+def opening(text: str) -> str:
+    """The first 15 to 60 words of a review, as many as its digest says."""
+    return " ".join(text.split()[: 15 + hashlib.sha256(text.encode()).digest()[1] % 46])
 
 
 def snippet(text: str, rng: random.Random) -> str:

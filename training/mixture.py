@@ -1,12 +1,12 @@
 """How much of what the model sees in one round, and what happens to a text on the way."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from model_export.labelled import read_labelled
 from model_export.treebank import detokenise
-from training.corpora import CORPORA, group_terms, name_placeholders, opening, snippet, split, swap_groups
+from training.corpora import CORPORA, group_terms, name_placeholders, snippet, split, swap_groups
 from training.errors import TrainingError
 from training.examples import EVEN, Example, target
 from training.noise import noisy
@@ -20,29 +20,32 @@ ROUND: dict[str, int] = {
     "products": 1500,
     "editorials": 800,
     "reviews": 800,
-    "openings": 350,
-    "clinc": 350,
+    "openings": 500,
+    "sentences": 2500,
+    "clinc": 500,
     "snips": 120,
     "foreign": 250,
-    "plain": 500,
-    "negation": 1900,
-    "contrast": 900,
+    "plain": 700,
+    "negation": 2200,
+    "contrast": 1100,
     "temporal": 350,
-    "question": 350,
-    "neutral": 500,
-    "groups_neutral": 1400,
-    "groups_polar": 350,
+    "question": 400,
+    "neutral": 700,
+    "groups_neutral": 1800,
+    "groups_polar": 400,
     "emoji": 600,
 }
-"""Texts a round by source: about 27,000. Rounds are short, so that any stopping point has seen every source."""
-
-TAUGHT = frozenset({"sst2", "goemotions-neutral"})
-"""Sources whose targets a teacher has a say in."""
-
-Teach = Callable[[list[Example]], list[Example]]
-"""Examples -> the same with the teacher's targets."""
+"""Texts a round by source: about 31,000. Rounds are short, so that any stopping point has seen every source."""
 
 NOISE_SHARE = 0.45
+
+PHRASE_SHARE = 0.12
+"""How many comments get a phrase of the same mood behind them."""
+
+NO_MOOD = 0.1
+"""How far from 0.5 the target of a text without a mood may lie; a phrase behind it decides, with `PHRASE_STRENGTH`."""
+
+PHRASE_STRENGTH = 0.9
 
 
 def read_all(corpora: Path, sst2: Path) -> tuple[dict[str, list[Example]], dict[str, list[Example]]]:
@@ -64,15 +67,12 @@ class Mixture:
     Raises TrainingError for a source without texts.
     """
 
-    def __init__(
-        self, corpora: Mapping[str, list[Example]], counts: Mapping[str, int], seed: int, teach: Teach | None = None
-    ) -> None:
+    def __init__(self, corpora: Mapping[str, list[Example]], counts: Mapping[str, int], seed: int) -> None:
         for source, count in counts.items():
             if count and source not in CAPABILITIES and not corpora.get(source):
                 raise TrainingError(f"the mixture takes {count} texts of {source} a round, but there is none")
         self._rng = random.Random(seed)  # noqa: S311 - repeatable
         self._counts = counts
-        self._teach = teach
         self._streams = {source: self._shuffled(examples) for source, examples in corpora.items()}
         self._terms = group_terms()
 
@@ -87,17 +87,29 @@ class Mixture:
             if source in CAPABILITIES:
                 chosen += generate(source, count, self._rng)
             elif count:
-                texts = [next(self._streams[source]) for _ in range(count)]
-                chosen += self._teach(texts) if self._teach and source in TAUGHT else texts
+                chosen += [next(self._streams[source]) for _ in range(count)]
         self._rng.shuffle(chosen)
-        return [Example(self._changed(example), example.positive, example.source) for example in chosen]
+        return [
+            Example(self._changed(example), example.positive, example.source)
+            for example in map(self._with_phrase, chosen)
+        ]
+
+    def _with_phrase(self, example: Example) -> Example:
+        """A comment, sometimes with "You are wonderful." behind it: what follows counts and weakens nothing."""
+        if not example.source.startswith("goemotions") or self._rng.random() >= PHRASE_SHARE:
+            return example
+        (phrase,) = generate("phrase", 1, self._rng)
+        positive = phrase.positive
+        if abs(example.positive - EVEN) <= NO_MOOD:
+            positive = target(positive > EVEN, PHRASE_STRENGTH)
+        elif (example.positive > EVEN) != (positive > EVEN):
+            return example
+        return Example(f"{example.text.rstrip(' .!?')}. {phrase.text}", positive, example.source)
 
     def _changed(self, example: Example) -> str:
         text, rng = example.text, self._rng
         if example.source == "foreign":
             return snippet(text, rng)
-        if example.source == "openings":
-            text = opening(text, rng)
         if example.source in ("reviews", "openings", "editorials"):
             return swap_groups(text, rng, self._terms)
         if example.source == "sst2" and rng.random() < EVEN:

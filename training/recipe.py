@@ -28,6 +28,8 @@ class Recipe:
     """An exponential moving average of the weights, updated every `average_steps`: about the last 200 steps."""
 
     checkpoint_steps: int = 250
-    teacher_temperature: float = 2.5
+    frozen_layers: int = 0
+    """Layers that are not trained, from the first on, with all embeddings: a large teacher is trained faster so."""
+
     seed: int = 0
     round: dict[str, int] = field(default_factory=lambda: dict(ROUND))

@@ -1,33 +1,105 @@
-"""What the present model says of a text, softened: it keeps what it was right about and forgets its certainty."""
+"""What larger or older models say of the texts of some sources: softer and better targets than labels alone.
 
-from collections.abc import Sequence
+    python -m training.teacher TEACHER [TEACHER ...] --sst2 TRAIN.tsv --corpora FOLDER --output TAUGHT.tsv
+
+A teacher is a checkpoint or a package. Its scores are written once, and every seed of `training.train` reads them.
+"""
+
+import argparse
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from model_export.progress import note
+from training.corpora import name_placeholders, rows
+from training.errors import TrainingError
 from training.examples import EVEN, Example
-from training.recipe import Recipe
+from training.mixture import ROUND, read_all
 from training.scorers import Scorer
 
-GOLD_SHARE = 0.5
-"""How much of a target is the given label where the teacher has a say; the rest is the teacher's."""
+GOLD_SHARE: dict[str, float] = {
+    "sst2": 0.3,
+    "goemotions": 0.5,
+    "goemotions-neutral": 0.0,
+    "openings": 0.5,
+    "sentences": 0.0,
+}
+"""How much of a target is the given label, by source; the rest is the teachers'. The label of a review is no label of
+its sentences, and that a comment is neutral counts by `NEUTRAL_SLOPE`."""
 
 NEUTRAL_SLOPE = 0.25
-"""How much of the teacher's distance from 0.5 a comment marked as neutral keeps: which way it leans, not how sure."""
+"""How much of the teachers' distance from 0.5 a comment marked as neutral keeps: which way it leans, not how sure."""
+
+HEADER = "positive text"
+PART = 4096
+"""Texts scored between two notes of progress."""
 
 
-def teach(teachers: Sequence[Scorer], examples: Sequence[Example], recipe: Recipe) -> list[Example]:
-    """The examples with targets blended from their own and the teachers' P(positive) at the recipe's temperature."""
-    texts = [example.text for example in examples]
-    margins = np.mean([teacher.margins(texts) for teacher in teachers], axis=0)
-    taught = 1.0 / (1.0 + np.exp(-margins / recipe.teacher_temperature))
+def blend(example: Example, taught: float) -> Example:
+    """`example` with its target and what the teachers say, P(positive), as one."""
+    if example.source == "goemotions-neutral":
+        taught = EVEN + NEUTRAL_SLOPE * (taught - EVEN)
+    gold = GOLD_SHARE[example.source]
+    return Example(example.text, gold * example.positive + (1 - gold) * taught, example.source)
+
+
+def apply(examples: Mapping[str, list[Example]], taught: Mapping[str, float]) -> dict[str, list[Example]]:
+    """The examples by source; of a source that was taught those that the teachers saw, with blended targets."""
+    return {
+        source: [blend(e, taught[e.text]) for e in texts if e.text in taught] if source in GOLD_SHARE else texts
+        for source, texts in examples.items()
+    }
+
+
+def read(path: Path) -> dict[str, float]:
+    """Text -> P(positive), as `main` wrote it. Raises TrainingError that names file and line."""
+    return {text: float(positive) for positive, text in rows(path, HEADER)}
+
+
+def chosen(examples: Mapping[str, list[Example]], rounds: float) -> list[str]:
+    """Different texts of the taught sources, at random, as many as so many rounds of the mixture draw."""
+    rng = random.Random(0)  # noqa: S311 - repeatable
     return [
-        Example(example.text, blend(example, float(positive)), example.source)
-        for example, positive in zip(examples, taught, strict=True)
+        text
+        for source in GOLD_SHARE
+        for texts in [sorted({example.text for example in examples[source]})]
+        for text in rng.sample(texts, min(len(texts), int(ROUND[source] * rounds)))
     ]
 
 
-def blend(example: Example, taught: float) -> float:
-    """The target of `example` when the teacher says `taught`."""
-    if example.source == "goemotions-neutral":
-        return EVEN + NEUTRAL_SLOPE * (taught - EVEN)
-    return GOLD_SHARE * example.positive + (1 - GOLD_SHARE) * taught
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write what the teachers say; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m training.teacher", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("teachers", type=Path, nargs="+", metavar="TEACHER", help="checkpoint or package")
+    parser.add_argument("--sst2", type=Path, required=True, help="SST-2 training set: label, tab, sentence")
+    parser.add_argument("--corpora", type=Path, required=True, help="folder of the other corpora")
+    parser.add_argument("--output", type=Path, required=True, help="file for P(positive) and text, a line each")
+    parser.add_argument("--rounds", type=float, default=6.0, help="texts for so many rounds of the mixture")
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, help="what the logits are divided by: 2.5 for a teacher that is sure"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        teachers = [Scorer(folder) for folder in options.teachers]
+        texts = chosen(read_all(options.corpora, options.sst2)[0], options.rounds)
+        rng = random.Random(0)  # noqa: S311 - repeatable
+        named = [name_placeholders(text, rng) for text in texts]
+        lines = [HEADER.replace(" ", "\t")]
+        for start in range(0, len(texts), PART):
+            part = slice(start, start + PART)
+            margins = np.mean([teacher.margins(named[part]) for teacher in teachers], axis=0)
+            taught = 1.0 / (1.0 + np.exp(-margins / options.temperature))
+            lines += [f"{positive:.4f}\t{text}" for positive, text in zip(taught, texts[part], strict=True)]
+            note(f"{min(start + PART, len(texts))} of {len(texts)} texts")
+        options.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except TrainingError as exc:
+        note(f"error: {exc}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

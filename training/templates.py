@@ -21,6 +21,7 @@ from training.examples import EVEN, SURE, Example, target
 TABLES = Path(__file__).parent / "tables"
 CAPABILITIES = (
     "plain", "negation", "contrast", "temporal", "question", "neutral", "groups_neutral", "groups_polar", "emoji",
+    "phrase",
 )  # fmt: skip
 _SLOT = re.compile(r"\{([+-]?)(\w+)\}")
 _LABELS = {"P": (1,), "N": (-1,), "PN": (1, -1), "0": (0,)}

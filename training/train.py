@@ -11,12 +11,11 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from model_export.checkpoint import silence
 from model_export.errors import ExportError
@@ -26,15 +25,15 @@ from model_export.precision import autocast
 from model_export.progress import note
 from model_export.selection import best, majority
 from model_export.tracking import of_checkpoint, tracker
+from training import teacher
 from training.batches import endless
 from training.errors import TrainingError
 from training.mixture import ROUND, Mixture, read_all
 from training.recipe import Recipe
-from training.scorers import Scorer
-from training.teacher import teach
 
 LOG_STEPS = 50
 CHECK_BATCH = 32
+LABELS = {0: "NEGATIVE", 1: "POSITIVE"}
 
 
 def soft_loss(logits: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
@@ -56,6 +55,15 @@ def optimiser_of(model: torch.nn.Module, recipe: Recipe) -> torch.optim.AdamW:
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+
+
+def freeze(model: PreTrainedModel, layers: int) -> None:
+    """Keep the word embeddings as they are, and with `layers` all embeddings and as many layers above them."""
+    model.get_input_embeddings().weight.requires_grad_(False)
+    if layers:
+        model.base_model.embeddings.requires_grad_(False)
+        stack = next(module for module in model.base_model.modules() if isinstance(module, torch.nn.ModuleList))
+        stack[:layers].requires_grad_(False)
 
 
 def train(
@@ -108,19 +116,22 @@ def accuracy(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, dev: Se
 
 
 def run(
-    recipe: Recipe, *, start: Path, teachers: Sequence[Path], sst2: Path, dev: Path, corpora: Path, output: Path
+    recipe: Recipe, *, start: Path, taught: Path | None, sst2: Path, dev: Path, corpora: Path, output: Path
 ) -> None:
-    """Read, teach, train, and write the better of the last and the mean weights. Raises TrainingError, ExportError."""
+    """Read, train, and write the better of the last and the mean weights. Raises TrainingError, ExportError."""
     if output.exists():
         raise TrainingError(f"{output} exists; name a new folder")
     validation, (examples, _) = read_labelled(dev), read_all(corpora, sst2)
+    if taught:
+        examples = teacher.apply(examples, teacher.read(taught))
     torch.manual_seed(recipe.seed)
     silence()
     tokenizer = AutoTokenizer.from_pretrained(start)
-    model = AutoModelForSequenceClassification.from_pretrained(start, dtype=torch.float32)
-    model.distilbert.embeddings.word_embeddings.weight.requires_grad_(False)
-    asked = partial(teach, [Scorer(teacher) for teacher in teachers], recipe=recipe) if teachers else None
-    mean = train(model, tokenizer, Mixture(examples, recipe.round, recipe.seed, asked), recipe, output)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        start, dtype=torch.float32, id2label=LABELS, label2id={label: index for index, label in LABELS.items()}
+    )
+    freeze(model, recipe.frozen_layers)
+    mean = train(model, tokenizer, Mixture(examples, recipe.round, recipe.seed), recipe, output)
     candidates = {"last": model, "mean": mean}
     figures = {name: accuracy(candidate, tokenizer, validation) for name, candidate in candidates.items()}
     note(f"accuracy on the validation set: {figures}")
@@ -144,11 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--corpora", type=Path, required=True, help="folder of the other corpora")
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint; must not exist")
     parser.add_argument(
-        "--teacher",
-        type=Path,
-        nargs="*",
-        default=(),
-        help="packages or checkpoints whose mean softened scores become part of targets",
+        "--taught", type=Path, metavar="TAUGHT.tsv", help="what training.teacher wrote: part of the targets"
     )
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--learning-rate", type=float, default=Recipe.learning_rate)
@@ -156,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
         "--decay-share", type=float, default=Recipe.decay_share, help="last share of the steps, of a falling rate"
     )
     parser.add_argument("--batch-size", type=int, default=Recipe.batch_size, help="texts a batch at most")
+    parser.add_argument("--frozen-layers", type=int, default=0, help="layers that stay as they are, from the first on")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument(
         "--without", choices=ROUND, nargs="*", default=(), metavar="SOURCE", help="sources of the mixture to leave out"
@@ -174,6 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         learning_rate=options.learning_rate,
         decay_share=options.decay_share,
         batch_size=options.batch_size,
+        frozen_layers=options.frozen_layers,
         seed=options.seed,
         round=ROUND | dict.fromkeys(options.without, 0),
     )
@@ -182,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(
             recipe,
             start=options.start,
-            teachers=options.teacher,
+            taught=options.taught,
             sst2=options.sst2,
             dev=options.dev,
             corpora=options.corpora,

@@ -18,7 +18,7 @@ def write_corpora(folder: Path) -> Path:
     emotions = ("anger", "joy", "neutral")
     write(folder / "goemotions-train.tsv", "emotions\ttext", (f"{emotions[n % 3]}\t[NAME] {n}" for n in range(ROWS)))
     labels = ("NEGATIVE", "POSITIVE")
-    reviews = (f"{n // 2}\t{labels[n % 2]}\t{text}" for n, text in enumerate(polar))
+    reviews = (f"{n // 2}\t{labels[n % 2]}\t{text}. A {n} of a film." for n, text in enumerate(polar))
     write(folder / "imdb-counterfactual-train.tsv", "pair\tlabel\ttext", reviews)
     for name in RATED.values():
         rated = [f"{n}_1\t{(n % 9) - 4}\ta rated text {n}" for n in range(ROWS)]

@@ -7,6 +7,7 @@ import pytest
 
 from tests.training.corpora_files import ROWS, write_corpora
 from training.errors import TrainingError
+from training.examples import EVEN, Example
 from training.mixture import ROUND, Mixture, read_all
 
 COUNTS = {"sst2": 30, "goemotions": 10, "goemotions-neutral": 5, "foreign": 20, "negation": 10}
@@ -48,3 +49,21 @@ def test_a_source_without_texts_is_named(corpora: Path) -> None:
     training, _ = read_all(corpora, corpora / "train.tsv")
     with pytest.raises(TrainingError, match="5 texts of foreign"):
         Mixture(training | {"foreign": []}, {"foreign": 5}, seed=0)
+
+
+def test_a_phrase_behind_a_comment_agrees_with_it() -> None:
+    """Some comments get one: a mood of their own is kept, a comment without one takes the mood of the phrase."""
+    comments = [Example(f"a plain comment {n}", (0.92, 0.08)[n % 2], "goemotions") for n in range(200)]
+    neutral = [Example(f"a neutral comment {n}", EVEN, "goemotions-neutral") for n in range(200)]
+    mixture = Mixture(
+        {"goemotions": comments, "goemotions-neutral": neutral}, {"goemotions": 200, "goemotions-neutral": 200}, 0
+    )
+    given = {example.text.lower(): example.positive for example in comments + neutral}
+    longer = [example for example in mixture.round() if len(example.text.split()) > 8 and "comment" in example.text]
+    moods = []
+    for example in longer:
+        (before,) = [positive for text, positive in given.items() if f"{text}. " in example.text.lower()] or [None]
+        if before is not None:
+            moods.append((before, example.positive))
+    assert any(before == EVEN != after for before, after in moods)
+    assert all((before > EVEN) == (after > EVEN) for before, after in moods if before != EVEN)

@@ -30,8 +30,8 @@ def corpora(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Path:
-    """A tiny checkpoint with the labels NEGATIVE and POSITIVE."""
-    return write_checkpoint(tmp_path / "start", id2label={0: "NEGATIVE", 1: "POSITIVE"})
+    """A tiny checkpoint without names of labels, as an encoder alone has none."""
+    return write_checkpoint(tmp_path / "start", id2label={0: "LABEL_0", 1: "LABEL_1"})
 
 
 def arguments(corpora: Path, start: Path) -> dict[str, Path]:
@@ -43,7 +43,7 @@ def arguments(corpora: Path, start: Path) -> dict[str, Path]:
 def test_a_run_learns_and_writes_what_it_measured(corpora: Path, start: Path) -> None:
     """The checkpoint tells the two words apart, kept its word embeddings, and says how it was made."""
     recipe = Recipe(**{**RECIPE.__dict__, "round": COUNTS})
-    run(recipe, teachers=[start], **arguments(corpora, start))
+    run(recipe, taught=None, **arguments(corpora, start))
     output = corpora / "output"
     record = json.loads((output / "training.json").read_text())
     assert record["recipe"]["steps"] == 60
@@ -51,11 +51,46 @@ def test_a_run_learns_and_writes_what_it_measured(corpora: Path, start: Path) ->
         figures["validation"] for figures in record["accuracy"].values()
     )
     assert (output / "step-30" / "model.safetensors").exists()
+    assert json.loads((output / "config.json").read_text())["id2label"] == {"0": "NEGATIVE", "1": "POSITIVE"}
     before, after = (
         AutoModelForSequenceClassification.from_pretrained(path).distilbert.embeddings.word_embeddings.weight
         for path in (start, output)
     )
     assert torch.equal(before, after)
+
+
+def test_frozen_layers_stay_as_they_are(corpora: Path, start: Path) -> None:
+    """Of a model of two layers the embeddings and the first stay, the second and the head learn."""
+    recipe = Recipe(**{**RECIPE.__dict__, "round": COUNTS, "frozen_layers": 1})
+    run(recipe, taught=None, **arguments(corpora, start))
+    before, after = (
+        AutoModelForSequenceClassification.from_pretrained(path).state_dict() for path in (start, corpora / "output")
+    )
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not {name for name in changed if ".embeddings." in name or ".layer.0." in name}
+    assert {name for name in changed if ".layer.1." in name}
+    assert {name for name in changed if name.startswith("classifier.")}
+
+
+def test_what_a_teacher_says_is_learned(corpora: Path, start: Path) -> None:
+    """Taught the opposite of the labels, the model says the opposite: the labels are three tenths of a target."""
+    taught = corpora / "taught.tsv"
+    lines = [
+        (1.0 - n % 2, text.split("\t")[1])
+        for n, text in enumerate((corpora / "train.tsv").read_text().split("\n")[1:-1])
+    ]
+    taught.write_text("positive\ttext\n" + "".join(f"{positive}\t{text}\n" for positive, text in lines))
+    (corpora / "dev.tsv").write_text(
+        "label\tsentence\n" + "".join(f"{positive:.0f}\t{text}\n" for positive, text in lines)
+    )
+    run(Recipe(**{**RECIPE.__dict__, "round": {"sst2": 64}}), taught=taught, **arguments(corpora, start))
+    assert (
+        max(
+            figures["validation"]
+            for figures in json.loads((corpora / "output" / "training.json").read_text())["accuracy"].values()
+        )
+        > 90
+    )
 
 
 def test_a_run_that_learns_nothing_is_refused(corpora: Path, start: Path) -> None:
@@ -64,14 +99,14 @@ def test_a_run_that_learns_nothing_is_refused(corpora: Path, start: Path) -> Non
     labels = "".join(f"{int(n > 20)}\tfilm {n}\n" for n in range(200))
     (corpora / "dev.tsv").write_text("label\tsentence\n" + labels)
     with pytest.raises(ExportError, match="nothing was learned"):
-        run(recipe, teachers=[start], **arguments(corpora, start))
+        run(recipe, taught=None, **arguments(corpora, start))
     assert not (corpora / "output" / "model.safetensors").exists()
 
 
 def test_the_output_is_never_overwritten(corpora: Path, start: Path) -> None:
     """An hour of work is not lost to a repeated command."""
     with pytest.raises(TrainingError, match="exists; name a new folder"):
-        run(RECIPE, teachers=[], **arguments(corpora, start) | {"output": corpora})
+        run(RECIPE, taught=None, **arguments(corpora, start) | {"output": corpora})
 
 
 def test_the_command_names_what_is_missing(
