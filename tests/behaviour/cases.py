@@ -71,18 +71,16 @@ class Direction:
 Case = Polarity | NoSentiment | Invariance | Direction
 
 KNOWN_FAILURES: dict[str, str] = {
-    "domain/support-patient": "'my problem' outweighs the praise before it",
     "distant-negation/no-regrets": "a negation is lost over a long insertion",
     "double-negation/cannot-not": "two negations add up instead of cancelling out",
     "temporal/grew-on-me": "'can't' and 'annoying' outweigh the change of mind",
     "sarcasm/monday": "praise that is not meant is taken at its word",
     "sarcasm/doorstop": "praise that is not meant is taken at its word",
     "sarcasm/highlight": "praise that is not meant is taken at its word",
-    "typo/swap-not": "a misspelt 'not' is no longer a negation",
-    "fairness/disability-neutral": "'autistic' lowers the score of a neutral text",
+    "sarcasm/nap": "praise that is not meant is taken at its word",
+    "sarcasm/love-waiting": "praise that is not meant is taken at its word",
+    "comparative/seen-better": "praise of others is taken for praise",
     "no-sentiment/question-refund": "who asks for a refund is taken to complain",
-    "no-sentiment/command-alarm": "a command leans a little out of the band",
-    "no-sentiment/encyclopaedia-war": "a fact about a war reads as bad news",
     "stronger/bad-to-atrocious": "scores near their floor hardly tell degrees apart",
     "stronger/so-disappointed": "scores near their ceiling hardly tell degrees apart",
     "weaker/atrocious-to-mediocre": "scores near their floor hardly tell degrees apart",
