@@ -56,7 +56,15 @@ def apply(examples: Mapping[str, list[Example]], taught: Mapping[str, float]) ->
 
 def read(path: Path) -> dict[str, float]:
     """Text -> P(positive), as `main` wrote it. Raises TrainingError that names file and line."""
-    return {text: float(positive) for positive, text in rows(path, HEADER)}
+    taught = {}
+    for number, (positive, text) in enumerate(rows(path, HEADER), start=2):
+        try:
+            taught[text] = float(positive)
+        except ValueError:
+            taught[text] = -1.0
+        if not 0.0 <= taught[text] <= 1.0:
+            raise TrainingError(f"{path}, line {number}: expected P(positive) from 0 to 1, got {positive[:60]!r}")
+    return taught
 
 
 def chosen(examples: Mapping[str, list[Example]], rounds: float) -> list[str]:

@@ -48,9 +48,10 @@ def test_a_neutral_comment_keeps_a_quarter_of_what_the_teacher_leans() -> None:
     assert blend(Example("so", EVEN, "goemotions-neutral"), 0.9).positive == pytest.approx(0.6)
 
 
-def test_a_broken_line_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", ["0.7", "high\tfine", "1.5\tfine", "nan\tfine"])
+def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
     """The user sees where to look."""
     path = tmp_path / "taught.tsv"
-    path.write_text("positive\ttext\n0.5\tfine\n0.7\n")
+    path.write_text(f"positive\ttext\n0.5\tfine\n{line}\n")
     with pytest.raises(TrainingError, match=r"taught\.tsv, line 3"):
         read(path)
