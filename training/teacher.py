@@ -6,6 +6,7 @@ A teacher is a checkpoint or a package. Its scores are written once, and every s
 """
 
 import argparse
+import math
 import random
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model_export.errors import one_line
 from model_export.progress import note
 from training.corpora import name_placeholders, rows
 from training.errors import TrainingError
@@ -57,13 +59,14 @@ def apply(examples: Mapping[str, list[Example]], taught: Mapping[str, float]) ->
 def read(path: Path) -> dict[str, float]:
     """Text -> P(positive), as `main` wrote it. Raises TrainingError that names file and line."""
     taught = {}
-    for number, (positive, text) in enumerate(rows(path, HEADER), start=2):
+    for number, (written, text) in enumerate(rows(path, HEADER), start=2):
         try:
-            taught[text] = float(positive)
+            positive = float(written)
         except ValueError:
-            taught[text] = -1.0
-        if not 0.0 <= taught[text] <= 1.0:
-            raise TrainingError(f"{path}, line {number}: expected P(positive) from 0 to 1, got {positive[:60]!r}")
+            positive = math.nan
+        if not 0.0 <= positive <= 1.0:
+            raise TrainingError(f"{path}, line {number}: expected P(positive) from 0 to 1, got {written[:60]!r}")
+        taught[text] = positive
     return taught
 
 
@@ -78,33 +81,48 @@ def chosen(examples: Mapping[str, list[Example]], rounds: float) -> list[str]:
     ]
 
 
+def run(folders: Sequence[Path], *, sst2: Path, corpora: Path, output: Path, rounds: float, temperature: float) -> None:
+    """Write what the teachers in `folders` say into the new file `output`. Raises TrainingError and OSError."""
+    if output.exists():
+        raise TrainingError(f"{output} exists; name a new file")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    teachers = [Scorer(folder) for folder in folders]
+    texts = chosen(read_all(corpora, sst2)[0], rounds)
+    rng = random.Random(0)  # noqa: S311 - repeatable
+    named = [name_placeholders(text, rng) for text in texts]
+    lines = [HEADER.replace(" ", "\t")]
+    for start in range(0, len(texts), PART):
+        part = slice(start, start + PART)
+        margins = np.mean([teacher.margins(named[part]) for teacher in teachers], axis=0)
+        taught = 1.0 / (1.0 + np.exp(-margins / temperature))
+        lines += [f"{positive:.4f}\t{text}" for positive, text in zip(taught, texts[part], strict=True)]
+        note(f"{min(start + PART, len(texts))} of {len(texts)} texts")
+    output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write what the teachers say; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m training.teacher", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("teachers", type=Path, nargs="+", metavar="TEACHER", help="checkpoint or package")
     parser.add_argument("--sst2", type=Path, required=True, help="SST-2 training set: label, tab, sentence")
     parser.add_argument("--corpora", type=Path, required=True, help="folder of the other corpora")
-    parser.add_argument("--output", type=Path, required=True, help="file for P(positive) and text, a line each")
+    parser.add_argument("--output", type=Path, required=True, help="file for P(positive) and text; must not exist")
     parser.add_argument("--rounds", type=float, default=6.0, help="texts for so many rounds of the mixture")
     parser.add_argument(
         "--temperature", type=float, default=1.0, help="what the logits are divided by: 2.5 for a teacher that is sure"
     )
     options = parser.parse_args(arguments)
     try:
-        teachers = [Scorer(folder) for folder in options.teachers]
-        texts = chosen(read_all(options.corpora, options.sst2)[0], options.rounds)
-        rng = random.Random(0)  # noqa: S311 - repeatable
-        named = [name_placeholders(text, rng) for text in texts]
-        lines = [HEADER.replace(" ", "\t")]
-        for start in range(0, len(texts), PART):
-            part = slice(start, start + PART)
-            margins = np.mean([teacher.margins(named[part]) for teacher in teachers], axis=0)
-            taught = 1.0 / (1.0 + np.exp(-margins / options.temperature))
-            lines += [f"{positive:.4f}\t{text}" for positive, text in zip(taught, texts[part], strict=True)]
-            note(f"{min(start + PART, len(texts))} of {len(texts)} texts")
-        options.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except TrainingError as exc:
-        note(f"error: {exc}")
+        run(
+            options.teachers,
+            sst2=options.sst2,
+            corpora=options.corpora,
+            output=options.output,
+            rounds=options.rounds,
+            temperature=options.temperature,
+        )
+    except (TrainingError, OSError) as exc:
+        note(f"error: {one_line(exc)}")
         return 1
     return 0
 

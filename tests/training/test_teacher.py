@@ -19,7 +19,7 @@ def test_the_scores_of_a_checkpoint_are_written_and_read(tmp_path: Path) -> None
     """Every taught source, each text once, at most as many as the rounds draw; the scores are the checkpoint's."""
     corpora = write_corpora(tmp_path)
     checkpoint = write_checkpoint(tmp_path / "teacher", id2label={0: "NEGATIVE", 1: "POSITIVE"})
-    output = tmp_path / "taught.tsv"
+    output = tmp_path / "new" / "taught.tsv"
     rounds = 20.5 / ROUND["sst2"]
     options = ["--sst2", str(corpora / "train.tsv"), "--corpora", str(corpora), "--output", str(output)]
     assert main([str(checkpoint), *options, "--rounds", str(rounds)]) == 0
@@ -29,6 +29,8 @@ def test_the_scores_of_a_checkpoint_are_written_and_read(tmp_path: Path) -> None
     }
     assert len(set(taught) & examples["sst2"]) == 20
     assert set(taught) <= set().union(*(examples[source] for source in GOLD_SHARE))
+    assert main([str(checkpoint), *options]) == 1  # what took half an hour is not overwritten
+    assert read(output) == taught
     texts = sorted(set(taught) & examples["sst2"])
     assert [taught[text] for text in texts] == pytest.approx(Scorer(checkpoint).positive(texts), abs=1e-4)
 
