@@ -8,9 +8,8 @@ from pathlib import Path
 from model_export.emoji import name_emoji
 from model_export.labelled import read_labelled
 from model_export.treebank import detokenise
-from training.corpora import RATED, name_placeholders
+from training.corpora import RATED, name_placeholders, of_rating
 from training.examples import EVEN, Example, target
-from training.measures import BAND
 from training.mixture import read_all
 from training.noise import noisy, typing_slip
 from training.templates import fill, fillers, generate, templates
@@ -20,8 +19,8 @@ NEUTRAL_TEXTS = 600
 SEED = 1
 
 GROUP_SLOTS = ("country", "nationality", "religion", "orientation", "ethnicity", "person", "name", "condition")
-NEUTRAL_RATING = 0.1
-"""How far from 0.5 the target of a text may lie that its raters call neutral: 0.2 steps of their scale."""
+LABEL_RATING, NEUTRAL_RATING = 0.35, 0.2
+"""Steps from the middle of the raters' scale from which a text has a label, and up to which it has none."""
 
 LONG_TEXTS, LONG_WORDS = 150, 450
 """How many long texts of a kind, and the words from which they come to more than 512 tokens."""
@@ -58,7 +57,9 @@ def held_out(corpora: Path, sst2: Path, dev: Path) -> HeldOut:
                 Example(" ".join(e.text.split()[:40]), e.positive, e.source) for e in parts["reviews"]
             ],
             **{
-                f"{source}, rated": [e for e in parts[source] if not BAND[0] <= e.positive <= BAND[1]]
+                f"{source}, rated": [
+                    e for e in parts[source] if not of_rating(-LABEL_RATING) < e.positive < of_rating(LABEL_RATING)
+                ]
                 for source in RATED
             },
         },
@@ -88,7 +89,9 @@ def _neutral(parts: Mapping[str, list[Example]], rng: random.Random) -> dict[str
         "unseen languages (UDHR)": some("foreign"),
         "comments marked neutral": [name_placeholders(text, rng) for text in some("goemotions-neutral")],
         "editorials, rated as neutral": [
-            example.text for example in parts["editorials"] if abs(example.positive - EVEN) <= NEUTRAL_RATING
+            example.text
+            for example in parts["editorials"]
+            if of_rating(-NEUTRAL_RATING) <= example.positive <= of_rating(NEUTRAL_RATING)
         ],
         "sentences from templates": [example.text for example in generate("neutral", NEUTRAL_TEXTS, rng, "test")],
         "negated facts from templates": [

@@ -66,11 +66,12 @@ def write_rated(folder: Path, *lines: str) -> Path:
 
 
 def test_a_rating_becomes_a_target(tmp_path: Path) -> None:
-    """A rating of 1 is a label, one of 0 none; escaped characters are written out."""
-    found = [example for example, _ in rated(write_rated(tmp_path, "1_1|1|so &amp; so", "1_2|0|well", "2_1|-3|no"))]
+    """A third of a step is nearly a label, nothing is certain, 0 is none; escaped characters are written out."""
+    lines = ("1_1|0.35|so &amp; so", "1_2|0|well", "2_1|-3|no")
+    found = [example for example, _ in rated(write_rated(tmp_path, *lines))]
     assert [example.source for example in found] == [source for source in RATED for _ in range(3)]
     assert [example.text for example in found[:3]] == ["so & so", "well", "no"]
-    assert [example.positive for example in found[:3]] == pytest.approx([0.88, EVEN, 0.0025], abs=0.001)
+    assert [example.positive for example in found[:3]] == pytest.approx([0.802, EVEN, 0.03], abs=0.001)
 
 
 def test_a_rated_review_is_never_split(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.training.corpora_files import write_corpora
-from training.heldout import LONG_WORDS, HeldOut, held_out
-from training.measures import BAND
+from training.corpora import of_rating
+from training.examples import EVEN
+from training.heldout import LABEL_RATING, LONG_WORDS, HeldOut, held_out
 from training.mixture import read_all
 
 
@@ -27,12 +28,12 @@ def test_the_same_texts_each_time(corpora: Path) -> None:
 
 
 def test_rated_texts_are_measured_where_their_raters_lean(corpora: Path) -> None:
-    """Those in the band have no label; no text of a set is trained on."""
+    """Those nearer to the middle of the scale have no label; no text of a set is trained on."""
     trained = {example.text for example in read_all(corpora, corpora / "train.tsv")[0]["products"]}
     for source in ("tweets", "products", "editorials"):
         examples = measured(corpora).polar[f"{source}, rated"]
         assert examples
-        assert all(not BAND[0] <= example.positive <= BAND[1] for example in examples)
+        assert all(abs(example.positive - EVEN) >= of_rating(LABEL_RATING) - EVEN for example in examples)
     assert not trained & {example.text for example in measured(corpora).polar["products, rated"]}
 
 
