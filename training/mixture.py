@@ -19,9 +19,9 @@ ROUND: dict[str, int] = {
     "tweets": 1500,
     "products": 1500,
     "editorials": 800,
-    "reviews": 800,
+    "reviews": 500,
     "openings": 500,
-    "sentences": 2500,
+    "sentences": 5000,
     "clinc": 500,
     "snips": 120,
     "foreign": 250,
@@ -35,7 +35,7 @@ ROUND: dict[str, int] = {
     "groups_polar": 400,
     "emoji": 600,
 }
-"""Texts a round by source: about 31,000. Rounds are short, so that any stopping point has seen every source."""
+"""Texts a round by source: about 33,000. Rounds are short, so that any stopping point has seen every source."""
 
 NOISE_SHARE = 0.45
 

@@ -23,7 +23,7 @@ from training.mixture import ROUND, read_all
 from training.scorers import Scorer
 
 GOLD_SHARE: dict[str, float] = {
-    "sst2": 0.3,
+    "sst2": 0.5,
     "goemotions": 0.5,
     "goemotions-neutral": 0.0,
     "openings": 0.5,

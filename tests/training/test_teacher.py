@@ -41,7 +41,7 @@ def test_a_source_that_was_taught_is_drawn_from_what_the_teacher_saw() -> None:
     other = [Example("seen", EVEN, "clinc")]
     found = apply({"sst2": texts, "clinc": other}, {"seen": 0.25})
     assert [example.text for example in found["sst2"]] == ["seen"]
-    assert found["sst2"][0].positive == pytest.approx(0.3 * 0.95 + 0.7 * 0.25)
+    assert found["sst2"][0].positive == pytest.approx(0.5 * 0.95 + 0.5 * 0.25)
     assert found["clinc"] == other
 
 
