@@ -77,7 +77,7 @@ def chosen(examples: Mapping[str, list[Example]], rounds: float) -> list[str]:
         text
         for source in GOLD_SHARE
         for texts in [sorted({example.text for example in examples[source]})]
-        for text in rng.sample(texts, min(len(texts), int(ROUND[source] * rounds)))
+        for text in rng.sample(texts, int(min(len(texts), ROUND[source] * rounds)))
     ]
 
 
@@ -107,7 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sst2", type=Path, required=True, help="SST-2 training set: label, tab, sentence")
     parser.add_argument("--corpora", type=Path, required=True, help="folder of the other corpora")
     parser.add_argument("--output", type=Path, required=True, help="file for P(positive) and text; must not exist")
-    parser.add_argument("--rounds", type=float, default=6.0, help="texts for so many rounds of the mixture")
+    parser.add_argument(
+        "--rounds", type=float, default=math.inf, help="texts for so many rounds of the mixture, instead of all"
+    )
     parser.add_argument(
         "--temperature", type=float, default=1.0, help="what the logits are divided by: 2.5 for a teacher that is sure"
     )

@@ -15,8 +15,8 @@ from training.scorers import Scorer
 from training.teacher import GOLD_SHARE, apply, blend, main, read
 
 
-def test_the_scores_of_a_checkpoint_are_written_and_read(tmp_path: Path) -> None:
-    """Every taught source, each text once, at most as many as the rounds draw; the scores are the checkpoint's."""
+def test_the_scores_of_a_checkpoint_are_written_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every taught source, each text once, as many as the rounds draw or all; the scores are the checkpoint's."""
     corpora = write_corpora(tmp_path)
     checkpoint = write_checkpoint(tmp_path / "teacher", id2label={0: "NEGATIVE", 1: "POSITIVE"})
     output = tmp_path / "new" / "taught.tsv"
@@ -29,6 +29,9 @@ def test_the_scores_of_a_checkpoint_are_written_and_read(tmp_path: Path) -> None
     }
     assert len(set(taught) & examples["sst2"]) == 20
     assert set(taught) <= set().union(*(examples[source] for source in GOLD_SHARE))
+    monkeypatch.setitem(ROUND, "sst2", 1)  # so that "all" is more than any number of rounds of these small corpora
+    assert main([str(checkpoint), *options[:-1], str(tmp_path / "all.tsv")]) == 0
+    assert set(read(tmp_path / "all.tsv")) == set().union(*(examples[source] for source in GOLD_SHARE))
     assert main([str(checkpoint), *options]) == 1  # what took half an hour is not overwritten
     assert read(output) == taught
     texts = sorted(set(taught) & examples["sst2"])
