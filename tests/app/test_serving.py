@@ -24,7 +24,7 @@ from tests.app import plain_http
 from tests.app.versions import OTHER, TOKEN, load, swapped_labels
 from tests.conftest import RedisServer, Service, StartService, until
 
-LOVED = "I love you, and {}."
+LOVED = "I love this wonderful film: {}."
 BUNDLED = BUNDLED_MODEL.name
 TOP = {BUNDLED: "POSITIVE", OTHER: "NEGATIVE"}
 """What each version says of that text."""
